@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Build the static loader: Cython to C, C to one program with no interpreter in it.
+
+The compiler is PyPI's ziglang, which carries musl for every architecture; `--cc musl-gcc` names another (for
+the host's architecture only). setup.py builds the host's loader through build(); run this file to build others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CEXT = ROOT / "cext"
+LOADERS = ROOT / "tinykmod" / "loaders"
+
+#: uname -m -> zig's target triple.
+TARGETS = {
+    "x86_64": "x86_64-linux-musl",
+    "aarch64": "aarch64-linux-musl",
+    "armv7l": "arm-linux-musleabihf",
+    "riscv64": "riscv64-linux-musl",
+    "ppc64le": "powerpc64le-linux-musl",
+    "i686": "x86-linux-musl",
+}
+
+# -fno-sanitize: zig's cc traps undefined behaviour by default, which would put a trap into PID 1.
+# -fno-stack-protector, -fno-unwind-tables: nothing reads them in a program without libc's crash handlers.
+COMPILE_FLAGS = [
+    "-Os",
+    "-std=c11",
+    "-D_GNU_SOURCE",
+    "-DNDEBUG",
+    "-D_FILE_OFFSET_BITS=64",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fno-sanitize=undefined",
+    "-fno-stack-protector",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-unwind-tables",
+    "-fomit-frame-pointer",
+    "-fno-strict-aliasing",
+    "-Wall",
+    "-Wno-unused-function",
+    "-Wno-unused-variable",
+    "-Wno-unknown-warning-option",
+]
+LINK_FLAGS = ["-static", "-Wl,--gc-sections", "-Wl,-s"]
+
+
+class BuildError(Exception):
+    """The compiler is missing or refused; the text is its own last word."""
+
+
+def compiler(arch: str, cc: str | None = None) -> list[str]:
+    """The command that compiles for ARCH: CC where named (host architecture only), else ziglang."""
+    if cc:
+        if arch != platform.machine():
+            raise BuildError(f"{cc}: builds for {platform.machine()} only, {arch} was asked for")
+        if shutil.which(cc.split()[0]) is None:
+            raise BuildError(f"{cc}: no such compiler")
+        return cc.split()
+    if arch not in TARGETS:
+        raise BuildError(f"{arch}: unknown architecture (known: {', '.join(TARGETS)})")
+    if importlib.util.find_spec("ziglang") is None:
+        raise BuildError("ziglang is not installed (pip install ziglang), and no other compiler was named with --cc")
+    return [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[arch]]
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    sys.stderr.write(done.stderr)
+    if done.returncode:
+        raise BuildError(f"{command[0]} ended with exit code {done.returncode}: {' '.join(command[-3:])}")
+
+
+def generate_c(unit: str, directory: Path) -> Path:
+    """Translate cext/UNIT.pyx; the C file is the same for every architecture."""
+    target = directory / f"{Path(unit).name}.c"
+    _run([sys.executable, "-m", "cython", "-3", "-Wextra", "-I", str(CEXT), str(CEXT / f"{unit}.pyx"),
+          "-o", str(target)])
+    return target
+
+
+def build(arch: str, output: Path, *, unit: str = "loader", cc: str | None = None,
+          objects: Path | None = None) -> Path:
+    """Build cext/UNIT.pyx for ARCH as the static program OUTPUT, written beside and renamed.
+
+    The object file is kept in OBJECTS where given, for the gates of scripts/check_loader.py.
+    Raises BuildError.
+    """
+    command = compiler(arch, cc)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="tinykmod-build-") as scratch:
+        source = generate_c(unit, Path(scratch))
+        kept = objects or Path(scratch)
+        kept.mkdir(parents=True, exist_ok=True)
+        object_file = kept / f"{Path(unit).name}-{arch}.o"
+        include = sysconfig.get_path("include")
+        if not Path(include, "Python.h").exists():
+            raise BuildError(f"{include}/Python.h: not there; install Python's headers (Debian: python3-dev)")
+        _run([*command, *COMPILE_FLAGS, "-include", str(CEXT / "pyconfig.h"), "-I", str(include), "-I", str(CEXT),
+              "-c", str(source), "-o", str(object_file)])
+        beside = output.with_name(f".{output.name}.{os.getpid()}")
+        try:
+            _run([*command, *LINK_FLAGS, str(object_file), "-o", str(beside)])
+            beside.replace(output)
+        finally:
+            beside.unlink(missing_ok=True)
+    return output
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--arch", action="append", choices=[*TARGETS, "all"], help="default: this machine's")
+    parser.add_argument("--unit", default="loader", help="the .pyx under cext/ (default: loader)")
+    parser.add_argument("--cc", help="a compiler to use instead of ziglang, e.g. musl-gcc")
+    parser.add_argument("-o", "--output", type=Path, help="default: tinykmod/loaders/tinykmod-ARCH")
+    parser.add_argument("--objects", type=Path, help="keep the object files here")
+    args = parser.parse_args()
+    wanted = args.arch or [platform.machine()]
+    for arch in TARGETS if "all" in wanted else wanted:
+        output = args.output or LOADERS / f"tinykmod-{arch}"
+        try:
+            build(arch, output, unit=args.unit, cc=args.cc, objects=args.objects)
+        except BuildError as error:
+            print(f"build_loader: {error}", file=sys.stderr)
+            return 1
+        data = output.read_bytes()
+        print(f"{output}: {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""The boot index, version 1: what is where in a `.tki` file. docs/index-format.md draws it.
+
+This is the only place where the format is written down. The compiler and the reader use it as it is, and
+scripts/generate_format.py turns it into cext/core/format.pxi for the Cython core.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+#: A byte above 0x7f, a CR-LF and a ^Z, as in PNG: a copy made in text mode no longer begins with this.
+MAGIC = b"\x89TKI\r\n\x1a\n"
+VERSION = 1
+#: Stands in the file in the target's byte order; read as 0x04030201, the index is of the other order.
+BYTE_ORDER = 0x01020304
+
+#: "no such thing" wherever a u32 refers to a module, a node or a value.
+NONE = 0xFFFFFFFF
+
+
+class Section(IntEnum):
+    """The tables, in the order of the header's directory."""
+
+    STRINGS = 0
+    MODULES = 1
+    BY_NAME = 2
+    LINKS = 3
+    NODES = 4
+    VALUES = 5
+    BUILTINS = 6
+
+
+class Root(IntEnum):
+    """The alias matchers, in the order of the header's roots (kmod's lookup order)."""
+
+    CONFIG = 0
+    ALIAS = 1
+    BUILTIN = 2
+
+
+class NodeKind(IntEnum):
+    """What a matcher node consumes."""
+
+    LITERAL = 0
+    STAR = 1
+    ANY = 2
+    CLASS = 3
+    TAIL = 4
+
+
+class ModuleFlag(IntFlag):
+    """Bits of a module record's flags."""
+
+    BLACKLISTED = 1
+    COMPRESSED = 2
+
+
+class DriverClass(IntFlag):
+    """What a module's driver serves, found by what it registers (tinykmod.modules.classes). A module may be in several."""
+
+    STORAGE = 1  # disks and their controllers
+    GPU = 2
+    INPUT = 4
+    NETWORK = 8
+    USB = 16  # USB host controllers
+    BUS = 32  # other buses: what makes further devices appear (virtio, MMC hosts, VMD, Hyper-V)
+    FILESYSTEM = 64
+    PLATFORM = 128  # what other devices of a board wait for (clocks, regulators, PHYs, pin controllers, GPIO)
+
+
+#: Record layouts: field name -> struct format character (B u8, H u16, I u32, Q u64). Every record is a multiple
+#: of 4 bytes and every field is naturally aligned, so a C struct of the same fields has the same layout.
+HEADER = {
+    "magic": "8s",
+    "byte_order": "I",
+    "version": "I",
+    "size": "Q",  # of the whole file in bytes; a multiple of 8
+    "sum": "Q",  # sum of the u64 words after `weighted`, modulo 2**64
+    "weighted": "Q",  # sum of the running values of `sum`: sees words that changed places
+    "digest": "32s",  # SHA-256 of what the index was made from
+    "release": "I",  # string: the kernel release, as uname -r
+    "classes": "I",  # class bits that the index was made for
+    "roots": "4I",  # node of each Root, or NONE; the fourth is unused
+}
+#: A directory of len(Section) of these follows the header.
+TABLE = {
+    "offset": "I",  # from the start of the file; a multiple of 8
+    "count": "I",  # records (for STRINGS: bytes)
+}
+MODULE = {
+    "name": "I",  # string, normalised
+    "path": "I",  # string, relative to /lib/modules/RELEASE
+    "options": "I",  # string: every `options` line that applies, joined with spaces
+    "deps": "I",  # LINKS[deps]: n_deps modules in load order, closure; then n_direct of them that this one names
+    "soft": "I",  # LINKS[soft]: n_pre, then n_post, then n_weak modules
+    "size": "I",  # of the file in bytes
+    "classes": "H",  # driver class bits
+    "flags": "H",  # ModuleFlag
+    "n_deps": "H",
+    "n_direct": "H",
+    "n_pre": "H",
+    "n_post": "H",
+    "n_weak": "H",
+    "unused": "H",
+}
+NODE = {
+    "text": "I",  # string: LITERAL its characters, CLASS the bracket, TAIL the rest of the pattern; STAR: its number
+    "first": "I",  # NODES: first child, always further on than this node; TAIL: first of VALUES
+    "count": "H",  # children, sorted by key; TAIL: values
+    "kind": "B",  # NodeKind
+    "key": "B",  # first character, normalised, where it is an ordinary one; else 0, and the child is always tried
+}
+VALUE = {
+    "module": "I",  # module; with root BUILTIN the position in BUILTINS; NONE: an alias that leads nowhere
+    "raw": "I",  # string: the pattern as it was written, where the path through the nodes spells it otherwise; else 0
+}
+#: BY_NAME, LINKS: u32 module numbers. BUILTINS: u32 strings, sorted by byte value.
+
+RECORDS = {"Header": HEADER, "Table": TABLE, "Module": MODULE, "Node": NODE, "Value": VALUE}
+#: Bytes a record of each section takes.
+ITEM = {
+    Section.STRINGS: 1,
+    Section.MODULES: 40,
+    Section.BY_NAME: 4,
+    Section.LINKS: 4,
+    Section.NODES: 12,
+    Section.VALUES: 8,
+    Section.BUILTINS: 4,
+}
+
+
+def layout(record: dict[str, str]) -> str:
+    """The struct format of a record, without the byte-order prefix."""
+    return "".join(record.values())

@@ -1,0 +1,44 @@
+"""How module names and aliases are spelled alike (libkmod's rules; see modprobe(8)).
+
+A module's name is its file name up to the first `.`, with every `-` turned into `_`. In an alias pattern the
+same holds outside brackets only: `[0-9]` is a range, and a `.` in an alias is an ordinary character.
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+from tinykmod.errors import ConfigError
+
+
+def module_name(path: str) -> str:
+    """The module's name for a file name or path: `kernel/fs/foo-bar.ko.xz` -> `foo_bar`."""
+    return posixpath.basename(path).split(".", 1)[0].replace("-", "_")
+
+
+def normalise_pattern(pattern: str) -> str:
+    """An alias pattern with `-` as `_` outside brackets.
+
+    Raises ConfigError where a bracket is not matched, which kmod refuses as well.
+    """
+    out: list[str] = []
+    position = 0
+    while position < len(pattern):
+        char = pattern[position]
+        if char == "]":
+            raise ConfigError(pattern, "alias has a ] without its [")
+        if char == "[":
+            end = pattern.find("]", position)
+            if end < 0:
+                raise ConfigError(pattern, "alias has a [ without its ]")
+            out.append(pattern[position : end + 1])
+            position = end + 1
+            continue
+        out.append("_" if char == "-" else char)
+        position += 1
+    return "".join(out)
+
+
+def normalise_modalias(modalias: str) -> str:
+    """A device's modalias, a literal string, as patterns are compared with it."""
+    return modalias.replace("-", "_")
