@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -54,7 +55,7 @@ COMPILE_FLAGS = [
     "-Wno-unused-variable",
     "-Wno-unknown-warning-option",
 ]
-LINK_FLAGS = ["-static", "-Wl,--gc-sections", "-Wl,-s"]
+LINK_FLAGS = ["-static", "-Wl,--gc-sections"]
 
 
 class BuildError(Exception):
@@ -78,41 +79,46 @@ def compiler(arch: str, cc: str | None = None) -> list[str]:
 
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode and (undefined := re.findall(r"undefined (?:symbol:|reference to) [`']?([\w.]+)", done.stderr)):
+        # The interpreter's functions, as a rule: `noexcept`, `nogil` or cdivision is missing somewhere.
+        raise BuildError(f"does not link: undefined {', '.join(dict.fromkeys(undefined))}")
     sys.stderr.write(done.stderr)
     if done.returncode:
         raise BuildError(f"{command[0]} ended with exit code {done.returncode}: {' '.join(command[-3:])}")
 
 
-def generate_c(unit: str, directory: Path) -> Path:
-    """Translate cext/UNIT.pyx; the C file is the same for every architecture."""
-    target = directory / f"{Path(unit).name}.c"
-    _run([sys.executable, "-m", "cython", "-3", "-Wextra", "-I", str(CEXT), str(CEXT / f"{unit}.pyx"),
-          "-o", str(target)])
+def generate_c(source: Path, directory: Path) -> Path:
+    """Translate a .pyx; the C file is the same for every architecture."""
+    target = directory / f"{source.stem}.c"
+    _run([sys.executable, "-m", "cython", "-3", "-Wextra", "-I", str(CEXT), str(source), "-o", str(target)])
     return target
 
 
-def build(arch: str, output: Path, *, unit: str = "loader", cc: str | None = None,
-          objects: Path | None = None) -> Path:
-    """Build cext/UNIT.pyx for ARCH as the static program OUTPUT, written beside and renamed.
+def build(
+    arch: str, output: Path, *, source: Path = CEXT / "loader.pyx", cc: str | None = None, objects: Path | None = None
+) -> Path:
+    """Build SOURCE for ARCH as the static program OUTPUT, written beside and renamed.
 
-    The object file is kept in OBJECTS where given, for the gates of scripts/check_loader.py.
-    Raises BuildError.
+    For the gates of scripts/check_loader.py the object file and a program with its symbols are kept in OBJECTS
+    where given: STEM-ARCH.o and STEM-ARCH.symbols. Raises BuildError.
     """
     command = compiler(arch, cc)
+    include = sysconfig.get_path("include")
+    if not Path(include, "Python.h").exists():
+        raise BuildError(f"{include}/Python.h: not there; install Python's headers (Debian: python3-dev)")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tinykmod-build-") as scratch:
-        source = generate_c(unit, Path(scratch))
+        c_file = generate_c(source, Path(scratch))
         kept = objects or Path(scratch)
         kept.mkdir(parents=True, exist_ok=True)
-        object_file = kept / f"{Path(unit).name}-{arch}.o"
-        include = sysconfig.get_path("include")
-        if not Path(include, "Python.h").exists():
-            raise BuildError(f"{include}/Python.h: not there; install Python's headers (Debian: python3-dev)")
-        _run([*command, *COMPILE_FLAGS, "-include", str(CEXT / "pyconfig.h"), "-I", str(include), "-I", str(CEXT),
-              "-c", str(source), "-o", str(object_file)])
+        object_file = kept / f"{source.stem}-{arch}.o"
+        headers = ["-include", str(CEXT / "pyconfig.h"), "-I", include, "-I", str(CEXT)]
+        _run([*command, *COMPILE_FLAGS, *headers, "-c", str(c_file), "-o", str(object_file)])
+        if objects:
+            _run([*command, *LINK_FLAGS, str(object_file), "-o", str(object_file.with_suffix(".symbols"))])
         beside = output.with_name(f".{output.name}.{os.getpid()}")
         try:
-            _run([*command, *LINK_FLAGS, str(object_file), "-o", str(beside)])
+            _run([*command, *LINK_FLAGS, "-Wl,-s", str(object_file), "-o", str(beside)])
             beside.replace(output)
         finally:
             beside.unlink(missing_ok=True)
@@ -122,7 +128,6 @@ def build(arch: str, output: Path, *, unit: str = "loader", cc: str | None = Non
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--arch", action="append", choices=[*TARGETS, "all"], help="default: this machine's")
-    parser.add_argument("--unit", default="loader", help="the .pyx under cext/ (default: loader)")
     parser.add_argument("--cc", help="a compiler to use instead of ziglang, e.g. musl-gcc")
     parser.add_argument("-o", "--output", type=Path, help="default: tinykmod/loaders/tinykmod-ARCH")
     parser.add_argument("--objects", type=Path, help="keep the object files here")
@@ -131,7 +136,7 @@ def main() -> int:
     for arch in TARGETS if "all" in wanted else wanted:
         output = args.output or LOADERS / f"tinykmod-{arch}"
         try:
-            build(arch, output, unit=args.unit, cc=args.cc, objects=args.objects)
+            build(arch, output, cc=args.cc, objects=args.objects)
         except BuildError as error:
             print(f"build_loader: {error}", file=sys.stderr)
             return 1

@@ -1,0 +1,51 @@
+# What people run: `make demo`, `make test`, `make check`, `make build`, `make bench`, `make clean`.
+# Everything Python lives in .venv; what Debian must provide is checked, and installed where that is allowed,
+# by scripts/setup_system.sh.
+
+PYTHON ?= python3
+PYTEST_ARGS ?= -n auto --dist worksteal
+
+BIN := .venv/bin
+RUN := $(BIN)/python
+SOURCES := $(shell find cext -name '*.py[xd]' -o -path 'cext/*.pxi' -o -path 'cext/*.h') setup.py scripts/build_loader.py
+SHELL_FILES = $(shell git ls-files -co --exclude-standard | xargs grep -lE '^.!/(usr/)?bin/(env )?(ba)?sh')
+
+.PHONY: demo test build check bench clean system-%
+
+demo: system-demo build
+	$(RUN) scripts/demo.py
+
+test: system-test build
+	$(RUN) -m pytest $(PYTEST_ARGS)
+
+build: system-build build/native.stamp
+
+check: system-check build
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/cython-lint cext
+	$(if $(SHELL_FILES),shellcheck $(SHELL_FILES))
+	$(RUN) scripts/generate_format.py --check
+	$(RUN) scripts/check_loader.py
+
+bench: system-demo build
+	$(RUN) scripts/bench_floor.py
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -f tinykmod/_core*.so cext/*.c tinykmod/loaders/tinykmod-*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+system-%:
+	@PYTHON="$(PYTHON)" scripts/setup_system.sh $*
+
+# The build requirements go into the venv itself, so that a rebuild needs no network.
+.venv/stamp: pyproject.toml | system-build
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check setuptools cython ziglang
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[test,check]'
+	@touch $@
+
+build/native.stamp: .venv/stamp $(SOURCES)
+	TINYKMOD_REQUIRE_NATIVE=1 $(RUN) setup.py --quiet build_ext --inplace
+	@mkdir -p build && touch $@

@@ -1,0 +1,67 @@
+#!/bin/sh
+# Look for what a make target needs from the system, and install what is missing with apt-get where that is
+# allowed (root, or sudo that asks nothing); else say in one line what to install.
+# Usage: setup_system.sh build|demo|test|check
+set -eu
+
+target=${1-}
+python=${PYTHON:-python3}
+# mke2fs and sfdisk live in sbin, which is not in every user's PATH.
+PATH="$PATH:/usr/sbin:/sbin"
+
+# need PACKAGE CHECK...: PACKAGE is missing when the command CHECK fails.
+need() {
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+
+look() {
+    missing=
+    need python3 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'
+    need python3-venv "$python" -c 'import venv, ensurepip'
+    need python3-dev "$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")'
+    case $target in
+    build) ;;
+    check) need shellcheck command -v shellcheck ;;
+    demo | test)
+        need qemu-system-x86 command -v qemu-system-x86_64
+        need e2fsprogs command -v mke2fs
+        need fdisk command -v sfdisk
+        if [ "$target" = test ]; then
+            need kmod command -v kmod
+            need cpio command -v cpio
+        fi
+        ;;
+    *)
+        echo "setup_system.sh: '$target': no such target" >&2
+        exit 2
+        ;;
+    esac
+}
+
+look
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" = 0 ]; then
+    sudo=
+elif sudo -n true 2>/dev/null; then
+    sudo="sudo -n"
+else
+    sudo=none
+fi
+if [ "$sudo" = none ] || ! command -v apt-get >/dev/null; then
+    echo "make $target needs these packages (Debian's names), please install them:$missing" >&2
+    exit 1
+fi
+
+echo "installing with apt-get:$missing"
+install() {
+    # shellcheck disable=SC2086 # $sudo and $missing are lists of words
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}
+# The package lists may be out of date, or absent as in a container image.
+install 2>/dev/null || { $sudo apt-get update -qq && install; }
+look
+[ -z "$missing" ] && exit 0
+echo "make $target: still missing for $python:$missing (a python3 that is not Debian's? try make PYTHON=/usr/bin/python3)" >&2
+exit 1

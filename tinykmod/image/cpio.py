@@ -1,0 +1,105 @@
+"""The newc cpio archive, the only one that the kernel unpacks as an initramfs.
+
+The format is the kernel's Documentation/driver-api/early-userspace/buffer-format.rst: `070701`, thirteen
+fields of eight hex digits, the NUL-ended name, then the data, both padded to 4 bytes. What the writer decides
+itself is fixed (inode numbers count up, uid and gid 0, one mtime), so equal entries give equal bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from tinykmod.errors import TinykmodError
+
+MAGIC = b"070701"
+TRAILER = "TRAILER!!!"
+HEADER = 110
+#: A data field is 32 bits wide.
+LARGEST = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file: its path without a leading slash, st_mode, contents (a link's target), and a node's device."""
+
+    path: str
+    mode: int
+    data: bytes = b""
+    device: tuple[int, int] = (0, 0)
+
+
+def directory(path: str, mode: int = 0o755) -> Entry:
+    """A directory."""
+    return Entry(path, stat.S_IFDIR | mode)
+
+
+def regular(path: str, data: bytes, mode: int = 0o644) -> Entry:
+    """A regular file."""
+    return Entry(path, stat.S_IFREG | mode, data)
+
+
+def symlink(path: str, target: str) -> Entry:
+    """A symbolic link."""
+    return Entry(path, stat.S_IFLNK | 0o777, os.fsencode(target))
+
+
+def character_device(path: str, major: int, minor: int, mode: int) -> Entry:
+    """A character device node; an archive can hold one without root."""
+    return Entry(path, stat.S_IFCHR | mode, device=(major, minor))
+
+
+def write(out: BinaryIO, entries: Iterable[Entry], mtime: int = 0) -> None:
+    """Write ENTRIES in their order, which puts a directory before what is in it, and the trailer.
+
+    Raises TinykmodError for a file too large for the format.
+    """
+    for inode, entry in enumerate(entries, 1):
+        if len(entry.data) > LARGEST:
+            raise TinykmodError(entry.path, f"{len(entry.data)} bytes, more than a cpio archive can hold")
+        _write_entry(out, entry, inode, mtime)
+    _write_entry(out, Entry(TRAILER, 0), 0, 0)
+
+
+def _write_entry(out: BinaryIO, entry: Entry, inode: int, mtime: int) -> None:
+    name = os.fsencode(entry.path) + b"\0"
+    links = 2 if stat.S_ISDIR(entry.mode) else 1
+    fields = (inode, entry.mode, 0, 0, links, mtime, len(entry.data), 0, 0, *entry.device, len(name), 0)
+    head = MAGIC + b"".join(b"%08X" % field for field in fields) + name
+    out.write(head + _padding(len(head)))
+    out.write(entry.data)
+    out.write(_padding(len(entry.data)))
+
+
+def _padding(length: int) -> bytes:
+    return b"\0" * (-length % 4)
+
+
+def read(data: bytes) -> Iterator[Entry]:
+    """The entries of an archive, the trailer left out.
+
+    Raises TinykmodError where it is cut short or not newc.
+    """
+    position = 0
+    while True:
+        header = data[position : position + HEADER]
+        if len(header) < HEADER or not header.startswith(MAGIC):
+            raise TinykmodError("cpio archive", f"no newc header at byte {position}")
+        try:
+            fields = [int(header[start : start + 8], 16) for start in range(len(MAGIC), HEADER, 8)]
+        except ValueError:
+            raise TinykmodError("cpio archive", f"no newc header at byte {position}") from None
+        mode, size, major, minor, name_size = (fields[field] for field in (1, 6, 9, 10, 11))
+        start = position + HEADER
+        end = start + name_size
+        body = end + -end % 4
+        position = body + size + -size % 4
+        if position > len(data) or name_size == 0:
+            raise TinykmodError("cpio archive", f"cut short at byte {len(data)}")
+        path = os.fsdecode(data[start : end - 1])
+        if path == TRAILER:
+            return
+        yield Entry(path, mode, data[body : body + size], (major, minor))
