@@ -1,0 +1,49 @@
+"""The virtual machines that boots are tried and measured on: QEMU's arguments beside kernel, initrd and speed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`args` describe the machine; `disk` is the -device of each disk image, with {id} for the drive."""
+
+    name: str
+    args: tuple[str, ...]
+    disk: str = "virtio-blk-pci,drive={id}"
+
+
+def _null_disk(device: str, name: str, size: str = "64M") -> tuple[str, ...]:
+    """A disk that holds nothing and needs no file."""
+    return ("-blockdev", f"null-co,node-name={name},size={size},read-zeroes=on", "-device", f"{device},drive={name}")
+
+
+_Q35 = ("-M", "q35", "-m", "1G")
+#: -nodefaults: without the CD-ROM and floppy drive that nobody asked for.
+_BARE = (*_Q35, "-nodefaults")
+
+VIRTIO_BLK = Machine("virtio-blk", _BARE)
+NVME = Machine("nvme", _BARE, "nvme,serial={id},drive={id}")
+AHCI = Machine("ahci", _BARE, "ide-hd,drive={id}")
+NO_DISK = Machine("no-disk", _BARE)
+#: The machine of the measurements: root on virtio-blk, and one of most kinds of device that QEMU has.
+REFERENCE = Machine(
+    "reference",
+    (
+        *_Q35,
+        *_null_disk("nvme,serial=null", "null-nvme"),
+        *_null_disk("ide-hd", "null-ahci"),
+        *("-device", "virtio-scsi-pci"),
+        *_null_disk("scsi-hd", "null-scsi"),
+        *("-device", "virtio-gpu-pci", "-device", "bochs-display"),
+        *("-device", "qemu-xhci", "-device", "usb-kbd"),
+        *("-device", "e1000e", "-device", "virtio-net-pci"),
+        *("-device", "virtio-rng-pci", "-device", "virtio-balloon-pci"),
+        *("-device", "sdhci-pci"),
+        *_null_disk("sd-card", "null-sd"),
+        *("-device", "i6300esb"),
+    ),
+)
+
+MACHINES = {machine.name: machine for machine in (VIRTIO_BLK, NVME, AHCI, NO_DISK, REFERENCE)}

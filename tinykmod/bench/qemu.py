@@ -1,0 +1,181 @@
+"""Boots a kernel with an initramfs in QEMU (TCG: no KVM is needed) and gathers what its serial console says."""
+
+from __future__ import annotations
+
+import os
+import re
+import selectors
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from tinykmod.bench.disk import DMESG_BEGIN, DMESG_END, TRACE_BEGIN, TRACE_END
+from tinykmod.bench.machines import VIRTIO_BLK, Machine
+from tinykmod.bench.trace import Event, read_trace
+from tinykmod.errors import TinykmodError
+
+#: panic=-1 with -no-reboot: a kernel that panics ends QEMU at once.
+APPEND = "console=ttyS0 quiet panic=-1"
+
+Ended = Literal["stop_on", "poweroff", "panic", "timeout"]
+#: Terminal sequences: the firmware's and a shell's.
+_ESCAPES = re.compile(r"\x1b(\[[0-9;?=]*[A-Za-z]|c)")
+_STAMP = re.compile(r"\[ *(\d+\.\d+)\] ?(.*)")
+
+
+@dataclass(frozen=True)
+class BootResult:
+    """What a boot left behind.
+
+    `console` is the serial console's text, `ended` what ended the boot, `seconds` its wall-clock time. `dmesg` (pairs
+    of seconds and text) and `trace` are what the root's init printed between its markers: empty and None if it
+    did not come to that.
+    """
+
+    console: str
+    ended: Ended
+    seconds: float
+    trace: list[Event] | None
+    dmesg: list[tuple[float, str]]
+
+    @property
+    def lines(self) -> list[str]:
+        return self.console.splitlines()
+
+    def tail(self, count: int = 15) -> str:
+        """The last lines of the console: what to show when a boot did not end as it should."""
+        return "\n".join(self.lines[-count:])
+
+
+def boot(
+    kernel: Path,
+    initrd: Path,
+    *,
+    machine: Machine = VIRTIO_BLK,
+    disks: Sequence[Path] = (),
+    append: str = "",
+    timeout: float = 120,
+    stop_on: str | None = None,
+    linger: float = 0,
+    icount: bool = False,
+    smp: int = 1,
+    on_line: Callable[[str], None] | None = None,
+) -> BootResult:
+    """Boot KERNEL with INITRD on MACHINE until it powers off, panics, says STOP_ON, or TIMEOUT seconds are over.
+
+    DISKS are only read: what the guest writes is thrown away, so that boots at the same time can share them. APPEND
+    comes after APPEND of this module on the kernel's command line. STOP_ON is a regular expression for one line
+    of the console; LINGER seconds are waited after it (a guest that ends meanwhile has ended by itself). ICOUNT makes
+    one guest instruction one nanosecond, on one CPU. ON_LINE is called with each line of the console as it comes.
+    QEMU is always ended. Raises TinykmodError when it is missing or refuses its arguments.
+    """
+    program = shutil.which("qemu-system-x86_64")
+    if program is None:
+        raise TinykmodError("qemu-system-x86_64", "not installed (Debian: apt-get install qemu-system-x86)")
+    command = [
+        *(program, "-display", "none", "-vga", "none", "-nic", "none", "-no-reboot", "-monitor", "none"),
+        *("-serial", "stdio", "-kernel", str(kernel), "-initrd", str(initrd)),
+        *("-append", f"{APPEND} {append}".strip()),
+        *machine.args,
+    ]
+    if icount:
+        command += ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=on", "-smp", "1"]
+    else:
+        command += ["-accel", "tcg", "-smp", str(smp)]
+    for number, disk in enumerate(disks):
+        drive = f"disk{number}"
+        command += ["-drive", f"if=none,format=raw,snapshot=on,id={drive},file={str(disk).replace(',', ',,')}"]
+        command += ["-device", machine.disk.format(id=drive)]
+    started = time.monotonic()
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
+        assert process.stdout is not None
+        console = _Console(process.stdout, on_line)
+        try:
+            found = console.read_until(started + timeout, re.compile(stop_on) if stop_on else None)
+            if found == "stop_on" and linger:
+                console.read_until(time.monotonic() + linger, None)
+                found = "end" if console.ended else "stop_on"
+            if found == "end":
+                process.wait(10)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        seconds = time.monotonic() - started
+        if found == "end" and process.returncode:
+            errors.seek(0)
+            words = errors.read().decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
+            raise TinykmodError(Path(program).name, words[-1])
+    text = console.text
+    ended: Ended = "timeout"
+    if found == "stop_on":
+        ended = "stop_on"
+    elif "Kernel panic" in text:
+        ended = "panic"
+    elif found == "end":
+        ended = "poweroff"
+    printed = _between(text, TRACE_BEGIN, TRACE_END)
+    trace = None if printed is None else read_trace(printed, "trace on the console")
+    stamps = [_STAMP.match(line) for line in _between(text, DMESG_BEGIN, DMESG_END) or ()]
+    return BootResult(text, ended, seconds, trace, [(float(m[1]), m[2]) for m in stamps if m])
+
+
+class _Console:
+    """The console as it comes: `text` so far, and whether its writer has gone."""
+
+    def __init__(self, stream: IO[bytes], on_line: Callable[[str], None] | None) -> None:
+        self.lines: list[str] = []
+        self.ended = False
+        self._stream = stream
+        self._rest = b""
+        self._on_line = on_line
+
+    @property
+    def text(self) -> str:
+        return "".join(f"{line}\n" for line in [*self.lines, *([self._clean(self._rest)] if self._rest else [])])
+
+    def read_until(self, deadline: float, stop_on: re.Pattern[str] | None) -> Literal["stop_on", "end", "timeout"]:
+        """Read until DEADLINE (of time.monotonic()), the end, or a line in which STOP_ON is found."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._stream, selectors.EVENT_READ)
+            while (left := deadline - time.monotonic()) > 0:
+                if not selector.select(left):
+                    continue
+                data = os.read(self._stream.fileno(), 65536)
+                if not data:
+                    self.ended = True
+                    return "end"
+                if self._take(data, stop_on):
+                    return "stop_on"
+        return "timeout"
+
+    def _take(self, data: bytes, stop_on: re.Pattern[str] | None) -> bool:
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        found = False
+        for raw in whole:
+            line = self._clean(raw)
+            self.lines.append(line)
+            if self._on_line:
+                self._on_line(line)
+            found = found or bool(stop_on and stop_on.search(line))
+        # A prompt has no newline after it.
+        return found or bool(stop_on and stop_on.search(self._clean(self._rest)))
+
+    @staticmethod
+    def _clean(raw: bytes) -> str:
+        return _ESCAPES.sub("", raw.decode(errors="replace")).rstrip("\r")
+
+
+def _between(text: str, begin: str, end: str) -> list[str] | None:
+    """The lines between two marker lines; None where one is missing."""
+    lines = text.splitlines()
+    if begin not in lines or end not in lines[lines.index(begin) :]:
+        return None
+    first = lines.index(begin) + 1
+    return lines[first : lines.index(end, first)]
