@@ -38,7 +38,7 @@ def decompress(data: bytes, which: str) -> bytes:
 
 
 def _zstd(data: bytes) -> bytes:
-    # There may be several frames, and frames that do not tell their size: ZstdDecompressor.decompress() reads neither.
+    # ZstdDecompressor.decompress() reads neither several frames nor one that does not tell its size.
     out = []
     while data:
         frame = zstandard.ZstdDecompressor().decompressobj()

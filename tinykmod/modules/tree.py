@@ -1,4 +1,4 @@
-"""A module tree, /lib/modules/RELEASE: its modules in depmod's order, and the names of those built into the kernel."""
+"""A module tree, /lib/modules/RELEASE: its modules in depmod's order, and what is built into the kernel."""
 
 from __future__ import annotations
 
