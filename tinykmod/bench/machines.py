@@ -14,9 +14,10 @@ class Machine:
     disk: str = "virtio-blk-pci,drive={id}"
 
 
-def _null_disk(device: str, name: str, size: str = "64M") -> tuple[str, ...]:
-    """A disk that holds nothing and needs no file."""
-    return ("-blockdev", f"null-co,node-name={name},size={size},read-zeroes=on", "-device", f"{device},drive={name}")
+def _null_disk(device: str, name: str) -> tuple[str, ...]:
+    """A disk of 64 MiB (a power of two, which SD cards must have) that holds nothing and needs no file."""
+    blockdev = f"null-co,node-name={name},size={64 << 20},read-zeroes=on"
+    return ("-blockdev", blockdev, "-device", f"{device},drive={name}")
 
 
 _Q35 = ("-M", "q35", "-m", "1G")

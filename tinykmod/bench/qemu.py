@@ -111,7 +111,7 @@ def boot(
         if found == "end" and process.returncode:
             errors.seek(0)
             words = errors.read().decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
-            raise TinykmodError(Path(program).name, words[-1])
+            raise TinykmodError(Path(program).name, words[-1].removeprefix(f"{Path(program).name}: "))
     text = console.text
     ended: Ended = "timeout"
     if found == "stop_on":
