@@ -177,7 +177,7 @@ def driver_class(module: Module) -> DriverClass:
 
 
 def _place(path: str) -> str | None:
-    """The path below kernel/, which mirrors the kernel's source; None for a module from updates/, extra/ and so on."""
+    """The path below kernel/, which mirrors the kernel's source; None for a module from updates/, extra/, ..."""
     return path.removeprefix("kernel/") if path.startswith("kernel/") else None
 
 
