@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Protocol
 
 from tinykmod.errors import TinykmodError
 
@@ -52,7 +52,13 @@ def character_device(path: str, major: int, minor: int, mode: int) -> Entry:
     return Entry(path, stat.S_IFCHR | mode, device=(major, minor))
 
 
-def write(out: BinaryIO, entries: Iterable[Entry], mtime: int = 0) -> None:
+class Writer(Protocol):
+    """A file, or a compressor that stands before one."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+def write(out: Writer, entries: Iterable[Entry], mtime: int = 0) -> None:
     """Write ENTRIES in their order, which puts a directory before what is in it, and the trailer.
 
     Raises TinykmodError for a file too large for the format.
@@ -64,7 +70,7 @@ def write(out: BinaryIO, entries: Iterable[Entry], mtime: int = 0) -> None:
     _write_entry(out, Entry(TRAILER, 0), 0, 0)
 
 
-def _write_entry(out: BinaryIO, entry: Entry, inode: int, mtime: int) -> None:
+def _write_entry(out: Writer, entry: Entry, inode: int, mtime: int) -> None:
     name = os.fsencode(entry.path) + b"\0"
     links = 2 if stat.S_ISDIR(entry.mode) else 1
     fields = (inode, entry.mode, 0, 0, links, mtime, len(entry.data), 0, 0, *entry.device, len(name), 0)

@@ -1,0 +1,78 @@
+"""`tinykmod initramfs`: an initramfs image with the loader as /init."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from tinykmod import loaders
+from tinykmod.errors import TinykmodError
+from tinykmod.image.build import COMPRESSIONS, Request, build
+from tinykmod.image.select import parse_classes
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("release", metavar="VERSION", help="kernel release, as uname -r says it")
+    parser.add_argument(
+        "-b",
+        "--root",
+        type=Path,
+        default=Path("/"),
+        metavar="ROOT",
+        help="where lib/modules, modprobe.d and boot are (default: /)",
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="IMAGE", help="default: initramfs-VERSION.img here")
+    parser.add_argument(
+        "--class", dest="classes", default="storage", metavar="CLASS,...", help="driver classes (default: storage)"
+    )
+    parser.add_argument("--add", action="append", default=[], metavar="MODULE", help="a module or alias; repeatable")
+    parser.add_argument("--compress", choices=COMPRESSIONS, default="zstd", help="default: zstd")
+    parser.add_argument(
+        "--file",
+        action="append",
+        default=[],
+        metavar="SRC:DST",
+        help="put a file of this machine into the image; repeatable",
+    )
+    parser.add_argument("--busybox", type=Path, metavar="PATH", help="a static busybox, for a rescue shell")
+    parser.add_argument("--arch", help="machine that the image is for, as uname -m says it (default: this one)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print each module and why it is in the image")
+
+
+def run(args: argparse.Namespace) -> int:
+    begin = time.monotonic()
+    output = args.output or Path(f"initramfs-{args.release}.img")
+    request = Request(
+        args.root,
+        args.release,
+        output,
+        loaders.find(args.arch),
+        parse_classes(args.classes.split(",")),
+        args.add,
+        args.compress,
+        [_file(text) for text in args.file],
+        args.busybox,
+    )
+    image = build(request, _progress if sys.stderr.isatty() else None)
+    for warning in image.warnings:
+        print(f"tinykmod: {warning}", file=sys.stderr)
+    if args.verbose:
+        for name, reason in image.modules.items():
+            print(f"{name}: {reason}")
+    seconds = time.monotonic() - begin
+    print(f"{output}: {image.size / 2**20:.1f} MiB, {len(image.modules)} modules, {seconds:.1f} s")
+    return 0
+
+
+def _file(text: str) -> tuple[Path, str]:
+    source, colon, target = text.rpartition(":")
+    if not (source and colon):
+        raise TinykmodError(text, "--file takes SRC:DST")
+    return Path(source), target
+
+
+def _progress(done: int, total: int) -> None:
+    end = "\r\033[K" if done == total else ""
+    print(f"\rreading modules: {done} of {total}{end}", end="", file=sys.stderr, flush=True)

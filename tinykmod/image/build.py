@@ -1,0 +1,225 @@
+"""An initramfs image: the loader as /init, the boot index, and the modules that were selected.
+
+/init                                the loader; /sbin/modprobe, insmod, rmmod and lsmod are links to it
+/lib/modules/RELEASE/tinykmod.tki    the boot index of the modules in the image
+/lib/modules/RELEASE/modules.*       dep, alias and softdep as text: what the loader goes by without an index
+/lib/modules/RELEASE/kernel/...      the modules
+/etc/initrd-release                  what makes systemd know an initrd (its INITRD_INTERFACE document)
+/dev/console, /dev/null              for what is said before devtmpfs is there
+/bin/busybox, /bin/sh                a rescue shell, where a busybox was given
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import lzma
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+import zstandard
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import InterpSegment
+
+from tinykmod import __version__
+from tinykmod.errors import TinykmodError
+from tinykmod.image import cpio, kernel_config
+from tinykmod.image.select import select
+from tinykmod.index.compiler import compile_index
+from tinykmod.index.reader import Index
+from tinykmod.index.schema import DriverClass
+from tinykmod.kmod.config import read_config
+from tinykmod.modules.compression import decompress, is_compressed
+from tinykmod.modules.tree import Module, ModuleTree, read_tree
+
+APPLETS = ("modprobe", "insmod", "rmmod", "lsmod")
+DIRECTORIES = ("dev", "etc", "proc", "root", "run", "sys")
+INDEX_NAME = "tinykmod.tki"
+
+#: Compression -> the kernel's option that unpacks it.
+COMPRESSIONS = {"zstd": "CONFIG_RD_ZSTD", "xz": "CONFIG_RD_XZ", "gzip": "CONFIG_RD_GZIP", "none": ""}
+# Beyond this level a Debian storage image gets 3 % smaller and takes several times as long.
+ZSTD_LEVEL = 9
+
+
+@dataclass(frozen=True)
+class Request:
+    """What image is wanted."""
+
+    root: Path
+    release: str
+    output: Path
+    loader: Path
+    classes: DriverClass = DriverClass.STORAGE
+    add: Sequence[str] = ()
+    compress: str = "zstd"
+    #: (file on this machine, absolute path in the image)
+    files: Sequence[tuple[Path, str]] = ()
+    busybox: Path | None = None
+
+
+@dataclass(frozen=True)
+class Image:
+    """What was written: the file, its size in bytes, each module in it with the reason why, and what to tell the user."""
+
+    path: Path
+    size: int
+    modules: dict[str, str]
+    warnings: list[str]
+
+
+def build(request: Request, progress: Callable[[int, int], None] | None = None) -> Image:
+    """Build the image, written beside its place and renamed: after a failure what was there before is there still.
+
+    The same inputs give the same bytes; times in it are SOURCE_DATE_EPOCH or 0. PROGRESS is read_tree()'s.
+    Raises TinykmodError and OSError.
+    """
+    config = kernel_config.read(request.root, request.release)
+    _check_compression(request, config)
+    tree = read_tree(request.root, request.release, progress=progress)
+    modprobe_config = read_config(request.root)
+    whole = Index(compile_index(tree, modprobe_config), verify=False)
+    chosen = select(tree, whole, request.classes, request.add, config)
+    modules = [tree.by_name[name] for name in chosen]
+    stored = {module.name: _stored_path(tree, module, config) for module in modules}
+    data = compile_index(tree, modprobe_config, only=chosen.keys(), classes=request.classes, stored=stored)
+    home = f"lib/modules/{tree.release}"
+    texts = {INDEX_NAME: data, **_text_files(modules, Index(data), stored)}
+    fixed = [*_system(request), *(cpio.regular(f"{home}/{name}", text) for name, text in texts.items())]
+    entries = {entry.path: entry for entry in fixed}
+    files = {f"{home}/{stored[module.name]}": module for module in modules}
+    for source, target in request.files:
+        entry = _given(source, target)
+        if entry.path in entries or entry.path in files:
+            raise TinykmodError(f"/{entry.path}", f"cannot be {source}: the image has a file of its own there")
+        entries[entry.path] = entry
+    _add_parents(entries, [*entries, *files])
+
+    def contents() -> Iterator[cpio.Entry]:
+        for path in sorted([*entries, *files], key=os.fsencode):
+            yield entries.get(path) or cpio.regular(path, _module_bytes(tree, files[path], path))
+
+    with _beside(request.output) as out, _compressor(request.compress, out) as packed:
+        cpio.write(packed, contents(), int(os.environ.get("SOURCE_DATE_EPOCH", "0")))
+    return Image(request.output, request.output.stat().st_size, chosen, modprobe_config.warnings)
+
+
+def _check_compression(request: Request, config: Mapping[str, str]) -> None:
+    if request.compress not in COMPRESSIONS:
+        raise TinykmodError(request.compress, f"no such compression; there are {', '.join(COMPRESSIONS)}")
+    option = COMPRESSIONS[request.compress]
+    if config and option and config.get(option) != "y":
+        where = kernel_config.path(request.root, request.release)
+        raise TinykmodError(where, f"the kernel cannot unpack {request.compress} ({option} is not set)")
+
+
+def _stored_path(tree: ModuleTree, module: Module, config: Mapping[str, str]) -> str:
+    """The module's path in the image: without the suffix of its compression where the kernel cannot undo that."""
+    with (tree.directory / module.path).open("rb") as file:
+        start = file.read(8)
+    if not is_compressed(start) or kernel_config.loads_compressed(config, start):
+        return module.path
+    return module.path[: module.path.rindex(".ko") + len(".ko")]
+
+
+def _module_bytes(tree: ModuleTree, module: Module, path: str) -> bytes:
+    source = tree.directory / module.path
+    data = source.read_bytes()
+    return data if path.endswith(f"/{module.path}") else decompress(data, str(source))
+
+
+def _system(request: Request) -> Iterator[cpio.Entry]:
+    yield cpio.regular("init", request.loader.read_bytes(), 0o755)
+    yield from (cpio.symlink(f"sbin/{applet}", "../init") for applet in APPLETS)
+    yield from (cpio.directory(path) for path in DIRECTORIES)
+    yield cpio.directory("tmp", 0o1777)
+    yield cpio.character_device("dev/console", 5, 1, 0o600)
+    yield cpio.character_device("dev/null", 1, 3, 0o666)
+    release = (
+        f'NAME="tinykmod"\nID=tinykmod\nVERSION_ID={__version__}\nPRETTY_NAME="tinykmod for {request.release}"\n'
+    )
+    yield cpio.regular("etc/initrd-release", release.encode())
+    if request.busybox is not None:
+        yield cpio.regular("bin/busybox", _static_program(request.busybox), 0o755)
+        yield cpio.symlink("bin/sh", "busybox")
+
+
+def _static_program(path: Path) -> bytes:
+    with path.open("rb") as file:
+        try:
+            interpreters = [part for part in ELFFile(file).iter_segments() if isinstance(part, InterpSegment)]
+        except ELFError as error:
+            raise TinykmodError(path, f"not a program: {error}") from error
+    if interpreters:
+        raise TinykmodError(path, f"not static: it needs {interpreters[0].get_interp_name()}, which the image lacks")
+    return path.read_bytes()
+
+
+def _given(source: Path, target: str) -> cpio.Entry:
+    path = PurePosixPath(target)
+    if not path.is_absolute() or ".." in path.parts or path.name == "":
+        raise TinykmodError(target, "no absolute path of a file in the image")
+    status = source.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise TinykmodError(source, "not a regular file")
+    return cpio.regular("/".join(path.parts[1:]), source.read_bytes(), stat.S_IMODE(status.st_mode))
+
+
+def _add_parents(entries: dict[str, cpio.Entry], paths: Sequence[str]) -> None:
+    for path in paths:
+        for parent in PurePosixPath(path).parents:
+            entry = entries.setdefault(str(parent), cpio.directory(str(parent))) if parent.name else None
+            if entry and not stat.S_ISDIR(entry.mode):
+                raise TinykmodError(f"/{path}", f"cannot be in the image: /{parent} is not a directory")
+
+
+def _text_files(modules: Sequence[Module], index: Index, stored: Mapping[str, str]) -> dict[str, bytes]:
+    """depmod's text files for the modules in the image, with softdeps as the index has resolved them."""
+    dep, alias, softdep = [], ["# Aliases extracted from modules themselves."], ["# Soft dependencies."]
+    for module in modules:
+        record = index.module(module.name)
+        # depmod names what is loaded first last.
+        needed = "".join(f" {stored[name]}" for name in reversed(record.deps))
+        dep.append(f"{stored[module.name]}:{needed}")
+        alias += [f"alias {pattern} {module.name}" for pattern in module.aliases]
+        around = {"pre:": record.pre, "post:": record.post}
+        if words := [word for part, names in around.items() if names for word in (part, *names)]:
+            softdep.append(" ".join(("softdep", module.name, *words)))
+    texts = {"modules.dep": dep, "modules.alias": alias, "modules.softdep": softdep}
+    return {name: ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape") for name, lines in texts.items()}
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of PATH when the block ends well, and is gone when it does not."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("xb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _compressor(name: str, out: BinaryIO) -> Iterator[cpio.Writer]:
+    """A file that compresses into OUT as the kernel can undo it, one way for the same bytes."""
+    if name == "none":
+        yield out
+    elif name == "gzip":
+        with gzip.GzipFile("", "wb", 9, out, mtime=0) as packed:
+            yield packed
+    elif name == "xz":
+        # The kernel's decoder knows no check but CRC32.
+        with lzma.LZMAFile(out, "wb", check=lzma.CHECK_CRC32) as packed:
+            yield packed
+    else:
+        with zstandard.ZstdCompressor(ZSTD_LEVEL).stream_writer(out, closefd=False) as packed:
+            yield packed

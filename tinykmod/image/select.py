@@ -1,0 +1,138 @@
+"""Which modules an image carries, and why each of them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from tinykmod.errors import TinykmodError
+from tinykmod.index.reader import Index
+from tinykmod.index.schema import DriverClass
+from tinykmod.modules.compression import decompress
+from tinykmod.modules.tree import Module, ModuleTree
+
+#: Filesystem types that a root may have; the kernel asks for their modules as `fs-TYPE`.
+ROOT_FILESYSTEMS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "f2fs", "erofs", "squashfs", "iso9660")
+
+_BOARD = DriverClass.BUS | DriverClass.PLATFORM
+#: Devices of a class sit behind other devices, and on boards wait for others: the classes of whose drivers.
+BEHIND = {
+    DriverClass.STORAGE: _BOARD | DriverClass.USB,
+    DriverClass.INPUT: _BOARD | DriverClass.USB,
+    DriverClass.NETWORK: _BOARD | DriverClass.USB,
+    DriverClass.GPU: _BOARD,
+    DriverClass.USB: _BOARD,
+}
+
+#: Kernel functions that load a module by a name made at run time: symbol -> what the kernel puts before the name.
+#: The names are among the strings of the module that calls them.
+REQUESTERS = {
+    "crypto_alloc_": "crypto-",
+    "load_nls": "nls_",
+}
+#: The character sets that a filesystem asks for are the kernel's options: option -> (before its value, default).
+CHARACTER_SETS = {
+    "CONFIG_NLS_DEFAULT": ("nls_", "iso8859-1"),
+    "CONFIG_FAT_DEFAULT_IOCHARSET": ("nls_", "iso8859-1"),
+    "CONFIG_FAT_DEFAULT_CODEPAGE": ("nls_cp", "437"),
+}
+
+
+def parse_classes(names: Iterable[str]) -> DriverClass:
+    """Class names, in any case, as bits. Raises TinykmodError, which lists the classes there are."""
+    bits = DriverClass(0)
+    for name in names:
+        if name.upper() not in DriverClass.__members__:
+            known = ", ".join(member.name.lower() for member in DriverClass if member.name)
+            raise TinykmodError(name, f"no such driver class; there are {known}")
+        bits |= DriverClass[name.upper()]
+    return bits
+
+
+def with_behind(classes: DriverClass) -> DriverClass:
+    """CLASSES and those that their devices sit behind."""
+    for member, behind in BEHIND.items():
+        if member in classes:
+            classes |= behind
+    return classes
+
+
+def select(
+    tree: ModuleTree, index: Index, classes: DriverClass, add: Iterable[str], kernel_config: Mapping[str, str]
+) -> dict[str, str]:
+    """The modules for CLASSES and those of ADD (names or aliases), with all they need: name -> reason, in tree order.
+
+    INDEX is of the whole tree: it says which modules a name or alias leads to, here as at boot. What modules
+    need is followed to the end: dependencies, softdeps, weakdeps, and what they have the kernel load by name.
+    Raises TinykmodError for a name in ADD that leads nowhere.
+    """
+    chosen: dict[str, str] = {}
+
+    def put(names: Iterable[str], reason: str) -> None:
+        for name in names:
+            if name not in chosen:
+                chosen[name] = reason
+                pending.append(name)
+
+    pending: list[str] = []
+    for name in add:
+        put(_named(index, name), f"--add {name}")
+    behind = with_behind(classes)
+    for module in tree.modules:
+        if served := index.module(module.name).classes & behind:
+            put([module.name], f"class {_spelled(served & classes or served)}")
+    if DriverClass.STORAGE in classes:
+        for filesystem in ROOT_FILESYSTEMS:
+            put(_modules(index, f"fs-{filesystem}"), f"fs-{filesystem}: a root filesystem")
+    while pending:
+        name = pending.pop()
+        record = index.module(name)
+        put(record.deps, f"needed by {name}")
+        put((*record.pre, *record.post), f"softdep of {name}")
+        put(record.weak, f"weakdep of {name}")
+        for request in _requests(tree, tree.by_name[name], kernel_config):
+            put(_modules(index, request), f"{request} for {name}")
+    return {module.name: chosen[module.name] for module in tree.modules if module.name in chosen}
+
+
+def _spelled(classes: DriverClass) -> str:
+    return ", ".join(member.name.lower() for member in DriverClass if member in classes and member.name)
+
+
+def _modules(index: Index, name: str) -> list[str]:
+    return [match.module for match in index.lookup(name) if not match.builtin]
+
+
+def _named(index: Index, name: str) -> list[str]:
+    if not (matches := index.lookup(name)):
+        near = ", ".join(difflib.get_close_matches(name.replace("-", "_"), index.names, 3))
+        raise TinykmodError(name, f"no such module or alias{near and f'; there is {near}'}")
+    return [match.module for match in matches if not match.builtin]
+
+
+def _requests(tree: ModuleTree, module: Module, kernel_config: Mapping[str, str]) -> Iterator[str]:
+    """The names that MODULE may have the kernel load when it runs."""
+    prefixes = [prefix for symbol, prefix in REQUESTERS.items() if _imports(module, symbol)]
+    if not prefixes:
+        return
+    path = tree.directory / module.path
+    words = _strings(decompress(path.read_bytes(), str(path)))
+    for prefix in prefixes:
+        yield from (prefix + word for word in words)
+    if "nls_" in prefixes:
+        for option, (before, default) in CHARACTER_SETS.items():
+            yield before + kernel_config.get(option, default)
+
+
+def _imports(module: Module, symbol: str) -> bool:
+    return any(name.startswith(symbol) for name in module.elf.imports)
+
+
+def _strings(data: bytes) -> Sequence[str]:
+    """The words among the NUL-ended strings, once each; of a crypto template, `hmac(sha256)`, its parts as well."""
+    words: dict[str, None] = {}
+    for match in re.finditer(rb"(?<=\0)[a-z][a-z0-9_(),-]{2,63}(?=\0)", data):
+        text = match[0].decode("ascii")
+        words.update(dict.fromkeys([text, *filter(None, re.split(r"[(),]", text))]))
+    return list(words)
