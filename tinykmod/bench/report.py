@@ -95,7 +95,7 @@ def _cut(text: str, room: int) -> str:
 
 def _result(event: Event) -> str:
     number = -event["result"]
-    return "ok" if number == 0 else errno.errorcode.get(number, str(-number))
+    return "ok" if number == 0 else errno.errorcode.get(number, str(event["result"]))
 
 
 def _summary(result: BootResult, image: Path | None, loader: Path | None) -> list[str]:

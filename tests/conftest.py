@@ -1,0 +1,56 @@
+"""Fixtures for every room: a real Debian kernel, busybox, the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import tinykmod
+from tinykmod.bench import debian
+
+#: So that a child process imports the package that the tests import, wherever it runs.
+_IMPORT_PATH = str(Path(tinykmod.__file__).parent.parent)
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """The user's cache directory: what is fetched stays there between sessions."""
+    return debian.cache_dir()
+
+
+@pytest.fixture(scope="session")
+def kernel() -> debian.Kernel:
+    """Debian's current amd64 kernel, unpacked: .release, .vmlinuz, .root."""
+    return debian.fetch_kernel()
+
+
+@pytest.fixture(scope="session")
+def busybox() -> Path:
+    """A static busybox for amd64."""
+    return debian.fetch_busybox()
+
+
+@pytest.fixture(scope="session")
+def run_tinykmod() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """run_tinykmod(*words, **environment): the command as a user runs it, in text; its exit code is not checked."""
+
+    def run(*words: str | os.PathLike[str], **environment: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join(filter(None, [_IMPORT_PATH, os.environ.get("PYTHONPATH")]))
+        return subprocess.run(
+            [sys.executable, "-m", "tinykmod", *map(os.fspath, words)],
+            capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path, **environment},
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of this session that all of xdist's workers see."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base

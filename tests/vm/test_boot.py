@@ -1,0 +1,194 @@
+"""Real boots: Debian's kernel with the loader as /init, in QEMU."""
+
+from __future__ import annotations
+
+import pytest
+
+from tinykmod.bench.disk import SENTINEL
+from tinykmod.bench.machines import AHCI, NO_DISK, NVME, REFERENCE, VIRTIO_BLK
+from tinykmod.bench.report import timeline
+
+UUID = "7b1c9e5e-0f4b-4d8e-9a41-3f2d8c6b1a02"
+GPT_PARTUUID = "0d1e2f30-4152-4637-8495-a6b7c8d9eafb"
+MBR_PARTUUID = "1a2b3c4d-01"
+
+pytestmark = pytest.mark.vm
+
+
+def events(result, name):
+    return [event for event in result.trace or () if event["ev"] == name]
+
+
+def loads(result):
+    return {event["name"]: event for event in events(result, "module")}
+
+
+def reached_root(result):
+    """The root's init ran and powered off; what the loader told is of one piece."""
+    assert SENTINEL in result.lines, result.tail(40)
+    assert result.ended == "poweroff", result.tail(40)
+    assert result.trace, result.tail(40)
+    assert result.trace[0]["ev"] == "start"
+    for name in ("root", "mounted", "handover"):
+        assert len(events(result, name)) == 1, name
+    failed = [event for event in events(result, "module") if event["result"]]
+    assert events(result, "handover")[0]["failed"] == len(failed)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("machine", "device", "driver"),
+    [(VIRTIO_BLK, "/dev/vda", "virtio_blk"), (NVME, "/dev/nvme0n1", "nvme"), (AHCI, "/dev/sda", "ahci")],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_root_by_uuid(start, disk, machine, device, driver):
+    result = start(f"root=UUID={UUID}", disk(), machine=machine)
+    assert reached_root(result)
+    assert events(result, "root")[0]["device"] == device
+    assert events(result, "mounted")[0]["type"] == "ext4"
+    found = loads(result)
+    assert found[driver]["result"] == 0
+    assert found[driver]["why"] == "modalias"
+    assert found[driver]["by"] in {event["modalias"] for event in events(result, "device")}
+    assert found["ext4"]["result"] == 0
+    assert events(result, "index")
+    assert not events(result, "fallback")
+    # What needs a module comes after it.
+    order = list(found)
+    assert order.index("jbd2") < order.index("ext4")
+    text = timeline(result)
+    assert driver in text
+    assert "root's init running" in text
+
+
+@pytest.mark.parametrize(
+    ("root", "arguments", "device"),
+    [
+        ("/dev/vda", {}, "/dev/vda"),
+        ("LABEL=tinykmod-root", {}, "/dev/vda"),
+        (f"PARTUUID={GPT_PARTUUID}", {"partuuid": GPT_PARTUUID}, "/dev/vda1"),
+        (f"PARTUUID={MBR_PARTUUID}", {"partuuid": MBR_PARTUUID}, "/dev/vda1"),
+    ],
+    ids=["device", "label", "gpt", "mbr"],
+)
+def test_root_by_other_names(start, disk, root, arguments, device):
+    result = start(f"root={root}", disk(**arguments))
+    assert reached_root(result)
+    assert events(result, "root")[0] | {"t": 0} == {"t": 0, "ev": "root", "device": device, "spec": root}
+
+
+def test_root_among_the_devices_of_the_reference_machine(start, disk):
+    result = start(f"root=UUID={UUID} rootwait", disk(), machine=REFERENCE)
+    assert reached_root(result)
+    assert events(result, "root")[0]["device"].startswith("/dev/vd")
+
+
+def test_init_has_what_it_was_promised(start, disk):
+    """The console as its standard files, the mounts moved, nothing of the initramfs left, its words passed on."""
+    init = """\
+#!/bin/busybox sh
+bb=/bin/busybox
+echo "pid $$ words $*"
+echo "to stderr" >&2
+for at in /proc/mounts /sys/bus /dev/null /run/tinykmod/trace.jsonl; do [ -e $at ] && echo "has $at"; done
+echo "root $($bb grep ' / ' /proc/mounts | $bb tr '\\n' ';')"
+echo "open $(for at in /proc/1/fd/*; do [ -e $at ] && echo -n \"${at##*/} \"; done)"
+$bb touch /touched && echo "wrote"
+$bb sync
+$bb poweroff -f
+"""
+    result = start(f"root=UUID={UUID} rw rootflags=noatime -- word", disk(init_script=init))
+    said = result.lines
+    assert "pid 1 words word" in said, result.tail(40)
+    assert "to stderr" in said
+    assert {f"has {at}" for at in ("/proc/mounts", "/sys/bus", "/dev/null", "/run/tinykmod/trace.jsonl")} <= set(said)
+    assert "wrote" in said
+    [root] = [line for line in said if line.startswith("root ")]
+    assert "/dev/vda / ext4 rw,noatime" in root
+    # 10 is the script itself, which the shell holds open.
+    [held] = [line for line in said if line.startswith("open ")]
+    assert set(held.split()[1:]) <= {"0", "1", "2", "3", "10", "255"}
+
+
+def test_init_on_the_command_line(start, disk):
+    # busybox by its own name and without a word tells its version.
+    result = start(f"root=UUID={UUID} init=/bin/busybox", disk(), stop_on="^BusyBox v")
+    assert result.ended == "stop_on", result.tail(40)
+    assert SENTINEL not in result.console
+
+
+def test_root_is_read_only_unless_asked(start, disk):
+    init = "#!/bin/busybox sh\n/bin/busybox grep ' / ext4' /proc/mounts\n/bin/busybox poweroff -f\n"
+    result = start(f"root=UUID={UUID}", disk(init_script=init))
+    assert any(line.startswith("/dev/vda / ext4 ro") for line in result.lines), result.tail(40)
+
+
+def stays(result, *words):
+    """The loader said WORDS in its report, did not panic, and the machine was still there a while later."""
+    assert result.ended == "stop_on", result.tail(40)
+    assert "Kernel panic" not in result.console
+    for word in words:
+        assert word in result.console, result.tail(40)
+
+
+def test_no_root_is_a_report_and_no_panic(start):
+    absent = "deadbeef-0f4b-4d8e-9a41-3f2d8c6b1a02"
+    result = start(f"root=UUID={absent} rd.tinykmod.timeout=3", machine=NO_DISK, stop_on=rf"tinykmod: .*{absent}",
+                   linger=8)  # fmt: skip
+    stays(result)
+
+
+def test_report_names_the_disks_that_are_there_instead(start, disk):
+    result = start("root=LABEL=other rd.tinykmod.timeout=3", disk(), stop_on=r"tinykmod: .*LABEL=other", linger=5)
+    stays(result, "vda", UUID)
+
+
+def test_missing_init_is_a_report_and_no_panic(start, disk):
+    result = start(f"root=UUID={UUID} init=/no/such/init", disk(), stop_on="tinykmod: .*/no/such/init", linger=5)
+    stays(result)
+
+
+@pytest.mark.parametrize("position", [0.0, 0.3, 0.7])
+def test_damaged_index_still_boots_through_the_text_files(start, disk, damaged, position):
+    image = damaged(lambda archive: archive.flip(".tki", position))
+    result = start(f"root=UUID={UUID}", disk(), initrd=image)
+    assert reached_root(result)
+    [fallback] = events(result, "fallback")
+    assert fallback["why"]
+    assert not events(result, "index")
+    assert any("tinykmod: " in text and fallback["why"] in text for _, text in result.dmesg)
+
+
+def test_refused_module_is_one_line_and_the_boot_goes_on(start, disk, damaged):
+    """The AHCI controller's driver is not ELF any more; the root is elsewhere."""
+    image = damaged(lambda archive: archive.flip("/ahci.ko", 0, 4))
+    result = start(f"root=UUID={UUID}", disk(), initrd=image)
+    assert reached_root(result)
+    assert loads(result)["ahci"]["result"] == -8  # ENOEXEC
+    told = [text for _, text in result.dmesg if text.startswith("tinykmod: ") and "ahci" in text]
+    assert len(told) == 1, told
+
+
+def test_missing_module_is_one_line_and_the_boot_goes_on(start, disk, damaged):
+    image = damaged(lambda archive: archive.hide("/ahci.ko"))
+    result = start(f"root=UUID={UUID}", disk(), initrd=image)
+    assert reached_root(result)
+    told = [text for _, text in result.dmesg if text.startswith("tinykmod: ") and "ahci" in text]
+    assert len(told) == 1, told
+
+
+@pytest.mark.parametrize("word", ["modprobe.blacklist=ahci", "module_blacklist=ahci"])
+def test_blacklisted_module_is_left_out(start, disk, word):
+    result = start(f"root=UUID={UUID} {word}", disk())
+    assert reached_root(result)
+    assert loads(result).get("ahci", {}).get("result") != 0
+
+
+def test_module_parameter_of_the_command_line_reaches_the_module(start, disk):
+    init = """\
+#!/bin/busybox sh
+echo "depth $(/bin/busybox cat /sys/module/virtio_blk/parameters/queue_depth)"
+/bin/busybox poweroff -f
+"""
+    result = start(f"root=UUID={UUID} virtio_blk.queue_depth=32", disk(init_script=init))
+    assert "depth 32" in result.lines, result.tail(40)
