@@ -36,9 +36,8 @@ class BuildNative(build_ext):
         arch = platform.machine()
         base = HERE if self.inplace else Path(self.build_lib)
         try:
-            build_loader.build(arch, base / "tinykmod" / "loaders" / f"tinykmod-{arch}",
-                               cc=os.environ.get("TINYKMOD_LOADER_CC"),
-                               objects=Path(self.build_temp, "loader"))
+            target = base / "tinykmod" / "loaders" / f"tinykmod-{arch}"
+            build_loader.build(arch, target, cc=os.environ.get("TINYKMOD_LOADER_CC"))
         except build_loader.BuildError as error:
             self._missing("the loader", error)
 
@@ -50,8 +49,14 @@ class BuildNative(build_ext):
 
 setup(
     ext_modules=[
-        Extension("tinykmod._core", ["cext/_core.pyx"], include_dirs=["cext"], extra_compile_args=["-O2", "-g0"],
-                  optional=not REQUIRED),
+        Extension(
+            "tinykmod._core",
+            ["cext/_core.pyx"],
+            depends=[str(path.relative_to(HERE)) for path in sorted(HERE.glob("cext/**/*.p[xy]*"))],
+            include_dirs=["cext"],
+            extra_compile_args=["-O2", "-g0"],
+            optional=not REQUIRED,
+        ),
     ],
     cmdclass={"build_ext": BuildNative},
 )
