@@ -77,6 +77,12 @@ def compiler(arch: str, cc: str | None = None) -> list[str]:
     return [sys.executable, "-m", "ziglang", "cc", "-target", TARGETS[arch]]
 
 
+def version() -> str:
+    """The package's version, read as text: the package may not be importable yet."""
+    text = (ROOT / "tinykmod" / "__init__.py").read_text()
+    return text.partition('__version__ = "')[2].partition('"')[0]
+
+
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode and (undefined := re.findall(r"undefined (?:symbol:|reference to) [`']?([\w.]+)", done.stderr)):
@@ -90,7 +96,7 @@ def _run(command: list[str]) -> None:
 def generate_c(source: Path, directory: Path) -> Path:
     """Translate a .pyx; the C file is the same for every architecture."""
     target = directory / f"{source.stem}.c"
-    _run([sys.executable, "-m", "cython", "-3", "-Wextra", "-I", str(CEXT), str(source), "-o", str(target)])
+    _run([sys.executable, "-m", "cython", "-3", "-I", str(CEXT), str(source), "-o", str(target)])
     return target
 
 
@@ -112,8 +118,9 @@ def build(
         kept = objects or Path(scratch)
         kept.mkdir(parents=True, exist_ok=True)
         object_file = kept / f"{source.stem}-{arch}.o"
-        headers = ["-include", str(CEXT / "pyconfig.h"), "-I", include, "-I", str(CEXT)]
-        _run([*command, *COMPILE_FLAGS, *headers, "-c", str(c_file), "-o", str(object_file)])
+        said = [f'-DTINYKMOD_VERSION="{version()}"', "-include", str(CEXT / "pyconfig.h")]
+        headers = ["-I", include, "-I", str(CEXT)]
+        _run([*command, *COMPILE_FLAGS, *said, *headers, "-c", str(c_file), "-o", str(object_file)])
         if objects:
             _run([*command, *LINK_FLAGS, str(object_file), "-o", str(object_file.with_suffix(".symbols"))])
         beside = output.with_name(f".{output.name}.{os.getpid()}")

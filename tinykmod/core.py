@@ -7,7 +7,12 @@ shared fixture in tests/ runs each case through both, and through the loader pro
 from __future__ import annotations
 
 import os
+import sys
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinykmod.index.records import BootIndex
 
 extension: ModuleType | None
 try:
@@ -19,3 +24,16 @@ except ImportError:
 
 #: What `tinykmod --version` prints.
 NAME = "extension" if extension is not None else "pure Python"
+
+
+def open_index(data: bytes, which: str = "boot index", *, verify: bool = True) -> BootIndex:
+    """Open a boot index with the core in use; one of the other byte order with the twin, which reads both.
+
+    Raises IndexFormatError.
+    """
+    from tinykmod.index.reader import Index, byteorder_of
+
+    if extension is None or byteorder_of(data, which) != sys.byteorder:
+        return Index(data, which, verify=verify)
+    opened: BootIndex = extension.Index(data, which, verify=verify)
+    return opened

@@ -6,7 +6,10 @@ scripts/generate_format.py turns it into cext/core/format.pxi for the Cython cor
 
 from __future__ import annotations
 
+import sys
+from array import array
 from enum import IntEnum, IntFlag
+from itertools import accumulate
 
 #: A byte above 0x7f, a CR-LF and a ^Z, as in PNG: a copy made in text mode no longer begins with this.
 MAGIC = b"\x89TKI\r\n\x1a\n"
@@ -56,7 +59,7 @@ class ModuleFlag(IntFlag):
 
 
 class DriverClass(IntFlag):
-    """What a module's driver serves, found by what it registers (tinykmod.modules.classes). A module may be in several."""
+    """What a module's driver serves, found by what it registers (tinykmod.modules.classes); it may be several."""
 
     STORAGE = 1  # disks and their controllers
     GPU = 2
@@ -80,7 +83,8 @@ HEADER = {
     "digest": "32s",  # SHA-256 of what the index was made from
     "release": "I",  # string: the kernel release, as uname -r
     "classes": "I",  # class bits that the index was made for
-    "roots": "4I",  # node of each Root, or NONE; the fourth is unused
+    "roots": "3I",  # node of each Root, or NONE
+    "stars": "I",  # STAR nodes: how many marks a search needs
 }
 #: A directory of len(Section) of these follows the header.
 TABLE = {
@@ -132,3 +136,19 @@ ITEM = {
 def layout(record: dict[str, str]) -> str:
     """The struct format of a record, without the byte-order prefix."""
     return "".join(record.values())
+#: The checksum covers the u64 words from here to the end: everything but what finds them and the sums themselves.
+SUMMED_FROM = 40
+
+
+def checksum(data: bytes | bytearray | memoryview, byteorder: str) -> tuple[int, int]:
+    """The header's (`sum`, `weighted`) of an index whose size is a multiple of 8.
+
+    Fletcher's two sums over u64 words, modulo 2**64. They cost the loader three instructions a word, which is why
+    they are not a CRC: one changed byte always changes `sum`, two words that changed places change `weighted`.
+    """
+    words = array("Q")
+    words.frombytes(data[SUMMED_FROM:])
+    if byteorder != sys.byteorder:
+        words.byteswap()
+    mask = (1 << 64) - 1
+    return sum(words) & mask, sum(accumulate(words)) & mask

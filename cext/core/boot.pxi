@@ -1,0 +1,242 @@
+# PID 1: from the kernel's exec of /init to the exec of the root's own init. Nothing here returns to the kernel.
+
+cdef enum:
+    WAIT_LINE = 10  # seconds between two lines that say what is awaited
+
+
+cdef void boot_main(int argc, char** argv) noexcept nogil:
+    cdef Loader loader
+    cdef Root root
+    cdef int events
+    memset(&loader, 0, sizeof(loader))
+    loader.root = loader.sysroot = b""
+    loader.kmsg = loader.modules_fd = -1
+    boot_mounts()
+    loader.started = seam_now()
+    boot_log(&loader)
+    read_small(AT_FDCWD, b"/proc/cmdline", loader.cmdline, sizeof(loader.cmdline))
+    boot_trace(&loader)
+    # Before the walk: a device that appears in between is then found twice, and not never.
+    events = uevent_open()
+    if events < 0:
+        log_why(&loader, LOG_ERROR, b"socket", b"uevents", strerror(-events))
+    boot_modules(&loader)
+    root_parse(&root, loader.cmdline)
+    if loader.have_modules:
+        coldplug_walk(&loader)
+    boot_disks(&root)
+    boot_loop(&loader, &root, events)
+    handover(&loader, &root, argc, argv)
+    # The root has no init that runs: everything stays as it is, for who has a shell or a debugger.
+    boot_stay(&loader)
+
+
+cdef void boot_mounts() noexcept nogil:
+    # What an image may lack, and what systemd's INITRD_INTERFACE expects. EBUSY (mounted already) is as good.
+    mkdir(b"/dev", 0o755)
+    mkdir(b"/proc", 0o755)
+    mkdir(b"/sys", 0o755)
+    mkdir(b"/run", 0o755)
+    mount(b"devtmpfs", b"/dev", b"devtmpfs", MS_NOSUID, b"mode=0755")
+    mount(b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL)
+    mount(b"sysfs", b"/sys", b"sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL)
+    mount(b"tmpfs", b"/run", b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=0755")
+
+
+cdef void boot_log(Loader* loader) noexcept nogil:
+    # The kernel opens /dev/console for PID 1 only where the image has it; descriptors 0 to 2 must be something.
+    cdef int fd = open(b"/dev/console", O_RDWR | O_NOCTTY)
+    if fd < 0:
+        fd = open(b"/dev/null", O_RDWR)
+    while 0 <= fd < 2:
+        fd = dup2(fd, fd + 1)
+    if fd > 2:
+        close(fd)
+    loader.kmsg = open(b"/dev/kmsg", O_WRONLY | O_CLOEXEC)
+    # The kernel lets user space write ten lines in five seconds; a report is longer.
+    fd = open(b"/proc/sys/kernel/printk_devkmsg", O_WRONLY | O_CLOEXEC)
+    if fd >= 0:
+        write(fd, b"on", 2)
+        close(fd)
+    log_why(loader, LOG_INFO, b"version", TINYKMOD_VERSION, b"init started")
+
+
+cdef void boot_trace(Loader* loader) noexcept nogil:
+    cdef char* buffer = <char*>take_pages(TRACE_SIZE)
+    cdef utsname name
+    uname(&name)
+    memcpy(loader.release, name.release, sizeof(loader.release))
+    if buffer != NULL:
+        loader.trace = text_over(buffer, TRACE_SIZE)
+    if trace_begin(loader, loader.started, b"start"):
+        trace_text(loader, b"version", TINYKMOD_VERSION)
+        trace_text(loader, b"release", loader.release)
+        trace_end(loader)
+
+
+cdef void boot_modules(Loader* loader) noexcept nogil:
+    # The boot index; the text files where it cannot be used; and a line where neither can.
+    cdef const char* why = modules_open(loader, True)
+    cdef const char* why_not
+    if why != NULL:
+        log_why(loader, LOG_ERROR, b"boot index of", loader.release, why)
+        why_not = textfiles_open(&loader.index, loader.modules_fd)
+        if why_not != NULL:
+            log_why(loader, LOG_ERROR, b"modules of", loader.release, why_not)
+            return
+        if trace_begin(loader, seam_now(), b"fallback"):
+            trace_text(loader, b"why", why)
+            trace_end(loader)
+    elif trace_begin(loader, seam_now(), b"index"):
+        trace_number(loader, b"modules", loader.index.count[<int>SECTION_MODULES])
+        trace_number(loader, b"bytes", <int64_t>loader.index.header.size)
+        trace_end(loader)
+    loader.have_modules = state_prepare(loader)
+
+
+cdef void boot_disks(Root* root) noexcept nogil:
+    # Block devices whose drivers are built into the kernel were there before the socket was.
+    cdef char batch[4096]
+    cdef char buffer[4096]
+    cdef Event event
+    cdef ssize_t n, at
+    cdef const char* name
+    cdef int fd = open(b"/sys/class/block", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    if fd < 0:
+        return
+    n = read_directory(fd, batch, sizeof(batch))
+    while n > 0:
+        at = 0
+        name = directory_entry(batch, n, &at)
+        while name != NULL:
+            sysfs_event(fd, name, buffer, sizeof(buffer), &event)
+            root_consider(root, event.devname, event.partn)
+            name = directory_entry(batch, n, &at)
+        n = read_directory(fd, batch, sizeof(batch))
+    close(fd)
+
+
+cdef void boot_events(Loader* loader, Root* root, int events) noexcept nogil:
+    # Take every event that waits.
+    cdef char buffer[8192]
+    cdef Event event
+    cdef int result = uevent_read(events, buffer, sizeof(buffer), &event)
+    while result != 0:
+        if result < 0:
+            # Some were lost: look at everything once more.
+            if loader.have_modules:
+                coldplug_walk(loader)
+            boot_disks(root)
+        elif strcmp(event.action, b"add") == 0 or strcmp(event.action, b"change") == 0:
+            if loader.have_modules:
+                device_seen(loader, &event, event.devpath)
+            if strcmp(event.subsystem, b"block") == 0:
+                root_consider(root, event.devname, event.partn)
+        result = uevent_read(events, buffer, sizeof(buffer), &event)
+
+
+cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
+    # Load, watch and wait until the root is mounted and nothing is left to load.
+    cdef bint mounted = False
+    cdef bint more
+    cdef bint reported = False
+    cdef int64_t said = loader.started
+    cdef int64_t now, until
+    cdef pollfd poller
+    while True:
+        boot_events(loader, root, events)
+        now = seam_now()
+        if root.found and not mounted and now - loader.started >= root.delay:
+            mounted = boot_mount(loader, root)
+            if not mounted:
+                boot_rescue(loader, root)
+        more = loader.have_modules and load_next(loader)
+        if more:
+            continue
+        if mounted:
+            return
+        now = seam_now()
+        if not root.found and not reported and not root.wait and now - loader.started >= root.limit:
+            boot_rescue(loader, root)
+            reported = True
+        if not root.found and now - said >= <int64_t>WAIT_LINE * 1000000000:
+            said = now
+            log_why(loader, LOG_WARNING, b"still waiting for", b"root", root.spec)
+        until = said + <int64_t>WAIT_LINE * 1000000000
+        if root.found:
+            until = loader.started + root.delay
+        elif not reported and not root.wait and loader.started + root.limit < until:
+            until = loader.started + root.limit
+        poller.fd = events
+        poller.events = POLLIN
+        # Up to the next millisecond, or a wait would end just before its time and begin again.
+        poll(&poller, 1 if events >= 0 else 0, <int>((until - seam_now()) / 1000000) + 1 if until > seam_now() else 0)
+
+
+cdef bint boot_mount(Loader* loader, Root* root) noexcept nogil:
+    cdef char kind[64]
+    cdef char device[80]
+    cdef Text text = text_over(device, sizeof(device))
+    cdef int result
+    put(&text, b"/dev/")
+    put(&text, root.device.name)
+    if trace_begin(loader, seam_now(), b"root"):
+        trace_text(loader, b"device", device)
+        trace_text(loader, b"spec", root.spec)
+        trace_end(loader)
+    kind[0] = 0
+    result = mount_root(loader, root, kind, sizeof(kind))
+    if result != 0:
+        log_why(loader, LOG_ERROR, b"root", device, strerror(-result))
+        # Look again when it, or another one, appears.
+        root.found = False
+        return False
+    loader.mounted = seam_now()
+    if trace_begin(loader, loader.mounted, b"mounted"):
+        trace_text(loader, b"device", device)
+        trace_text(loader, b"type", kind)
+        trace_end(loader)
+    return True
+
+
+cdef void boot_rescue(Loader* loader, Root* root) noexcept nogil:
+    # The report, then a shell if the image has one. The boot goes on when the shell ends, or if the root comes.
+    report(loader, root)
+    if access(b"/bin/sh", X_OK) != 0:
+        log_line(loader, LOG_ERROR, b"no shell in this image (/bin/sh); still waiting for the root")
+        return
+    log_line(loader, LOG_ERROR, b"a shell follows; its end lets the boot go on")
+    run_shell()
+    boot_disks(root)
+
+
+cdef void run_shell() noexcept nogil:
+    cdef const char* argv[2]
+    cdef int status
+    cdef int child = fork()
+    cdef int fd
+    if child == 0:
+        setsid()
+        fd = open(b"/dev/console", O_RDWR)
+        if fd >= 0:
+            ioctl(fd, TIOCSCTTY, 1)
+            dup2(fd, 0)
+            dup2(fd, 1)
+            dup2(fd, 2)
+        argv[0] = b"/bin/sh"
+        argv[1] = NULL
+        execv(argv[0], <char**>argv)
+        _exit(127)
+    while child > 0 and waitpid(child, &status, 0) < 0 and errno == EINTR:
+        pass
+
+
+cdef void boot_stay(Loader* loader) noexcept nogil:
+    cdef int status
+    log_line(loader, LOG_ERROR, b"nothing more to try; PID 1 stays")
+    while True:
+        if access(b"/bin/sh", X_OK) == 0:
+            run_shell()
+        # A child that ended must not stay a zombie; without children there is nothing but to sleep.
+        if waitpid(-1, &status, 0) < 0:
+            pause()

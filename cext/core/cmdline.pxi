@@ -1,0 +1,122 @@
+# The kernel command line, split as the kernel splits it (lib/cmdline.c). Twin: tinykmod/boot/cmdline.py.
+
+cdef enum:
+    CMDLINE_MOST = 4096  # bytes that are read, the NUL included; kmod reads as many
+
+
+cdef struct Word:
+    const char* key
+    size_t n_key
+    const char* value  # NULL: a bare word
+    size_t n_value
+
+
+cdef const char* cmdline_next(const char* text, Word* word) noexcept nogil:
+    # Take the next word off TEXT; what follows it, or NULL at the end. Blanks inside double quotes do not end a
+    # word; quotes around the word or around its value are not part of it.
+    cdef bint quoted = False
+    cdef bint whole
+    cdef const char* end
+    while text[0] == c' ' or text[0] == c'\t' or text[0] == c'\n':
+        text += 1
+    if text[0] == 0:
+        return NULL
+    whole = text[0] == c'"'
+    if whole:
+        text += 1
+        quoted = True
+    word.key = text
+    word.value = NULL
+    while text[0] and (quoted or (text[0] != c' ' and text[0] != c'\t' and text[0] != c'\n')):
+        if text[0] == c'"':
+            quoted = not quoted
+        elif text[0] == c'=' and word.value == NULL:
+            word.value = text + 1
+        text += 1
+    end = text
+    if word.value == NULL:
+        word.n_key = <size_t>(end - word.key)
+        if word.n_key and (end - 1)[0] == c'"':
+            word.n_key -= 1
+        return text
+    word.n_key = <size_t>(word.value - word.key) - 1
+    if end > word.value and (end - 1)[0] == c'"' and (whole or word.value[0] == c'"'):
+        end -= 1
+    if word.value < end and word.value[0] == c'"':
+        word.value += 1
+    word.n_value = <size_t>(end - word.value)
+    return text
+
+
+cdef bint word_is(const Word* word, const char* key) noexcept nogil:
+    return strncmp(word.key, key, word.n_key) == 0 and key[word.n_key] == 0
+
+
+cdef bint cmdline_get(const char* text, const char* key, Text* value) noexcept nogil:
+    # The last KEY=VALUE's value into VALUE. False where there is none; a bare KEY counts, with an empty value.
+    cdef Word word
+    cdef bint found = False
+    text = cmdline_next(text, &word)
+    while text != NULL:
+        if word_is(&word, key):
+            found = True
+            value.used = 0
+            value.data[0] = 0
+            if word.value != NULL:
+                put_bytes(value, word.value, word.n_value)
+        text = cmdline_next(text, &word)
+    return found
+
+
+cdef void cmdline_options(const char* text, const char* module, Text* options) noexcept nogil:
+    # Append what the command line gives to MODULE (`MODULE.PARAM[=VALUE]`, in order) as finit_module wants it: only
+    # the module's part of the key is normalised, a value with blanks is quoted, `a.b.c` belongs to nobody.
+    cdef Word word
+    cdef size_t dot
+    cdef const char* found
+    text = cmdline_next(text, &word)
+    while text != NULL:
+        found = <const char*>memchr(word.key, c'.', word.n_key)
+        if found != NULL:
+            dot = <size_t>(found - word.key)
+            if (same_name(word.key, dot, module)
+                    and memchr(found + 1, c'.', word.n_key - dot - 1) == NULL and dot + 1 < word.n_key):
+                if options.used:
+                    put_char(options, c' ')
+                put_bytes(options, found + 1, word.n_key - dot - 1)
+                if word.value != NULL:
+                    put_char(options, c'=')
+                    put_value(options, word.value, word.n_value)
+        text = cmdline_next(text, &word)
+
+
+cdef void put_value(Text* options, const char* value, size_t n) noexcept nogil:
+    cdef bint blanks = memchr(value, c' ', n) != NULL or memchr(value, c'\t', n) != NULL
+    if blanks:
+        put_char(options, c'"')
+    put_bytes(options, value, n)
+    if blanks:
+        put_char(options, c'"')
+
+
+cdef bint cmdline_blacklisted(const char* text, const char* module, bint* by_kernel) noexcept nogil:
+    # Whether `modprobe.blacklist=` or `module_blacklist=` (then BY_KERNEL: the kernel refuses it too) lists MODULE.
+    cdef Word word
+    cdef size_t at, end
+    cdef bint kernel
+    text = cmdline_next(text, &word)
+    while text != NULL:
+        kernel = word_is(&word, b"module_blacklist")
+        if word.value != NULL and (kernel or word_is(&word, b"modprobe.blacklist")
+                                   or word_is(&word, b"rd.driver.blacklist")):
+            at = 0
+            while at < word.n_value:
+                end = at
+                while end < word.n_value and word.value[end] != c',':
+                    end += 1
+                if same_name(word.value + at, end - at, module):
+                    by_kernel[0] = kernel
+                    return True
+                at = end + 1
+        text = cmdline_next(text, &word)
+    return False

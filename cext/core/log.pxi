@@ -1,0 +1,38 @@
+# Messages: one record "<priority>tinykmod: what, which: why" in the kernel's log, or a line on standard error.
+
+cdef extern from *:
+    const char* TINYKMOD_VERSION  # from the compiler's command line
+
+cdef enum:
+    LOG_ERROR = 3  # the console shows it even with `quiet`
+    LOG_WARNING = 4
+    LOG_INFO = 6
+
+
+cdef void log_line(Loader* loader, int priority, const char* line) noexcept nogil:
+    cdef char buffer[960]
+    cdef Text text = text_over(buffer, sizeof(buffer) - 1)
+    if loader.kmsg >= 0:
+        put_char(&text, c'<')
+        put_number(&text, priority)
+        put_char(&text, c'>')
+    elif priority >= LOG_INFO and not loader.verbose:
+        return
+    put(&text, b"tinykmod: ")
+    put(&text, line)
+    if loader.kmsg < 0:
+        buffer[text.used] = c'\n'
+        text.used += 1
+    write(loader.kmsg if loader.kmsg >= 0 else 2, buffer, text.used)
+
+
+cdef void log_why(Loader* loader, int priority, const char* what, const char* which,
+                  const char* why) noexcept nogil:
+    cdef char buffer[960]
+    cdef Text text = text_over(buffer, sizeof(buffer))
+    put(&text, what)
+    put_char(&text, c' ')
+    put(&text, which)
+    put(&text, b": ")
+    put(&text, why)
+    log_line(loader, priority, buffer)

@@ -1,0 +1,104 @@
+# All that the loader knows, in one struct that is passed down. Its arrays are sized by the index's own counts.
+
+cdef enum:
+    MODULE_NEW = 0
+    MODULE_LOADED = 1
+    MODULE_FAILED = 2
+    SEEN_SLOTS = 4096  # modaliases that are remembered as matched; a power of two
+    TEXTS_SIZE = 1 << 20
+    TRACE_SIZE = 1 << 20
+    LINE_SIZE = 960  # one kmsg record (kernel-mechanisms: below 976 bytes)
+    PATH_SIZE = 4096
+
+
+cdef struct Wanted:
+    # A module that something asks for, until its turn comes.
+    uint32_t module
+    uint32_t by  # offset in Loader.texts: the modalias
+    uint8_t rank  # lower goes first
+    bint done
+
+
+cdef struct Loader:
+    const char* root  # in front of /lib/modules; "" but with -d
+    const char* sysroot  # in front of /sys and /proc; "" but with --sysroot
+    char release[65]
+    char cmdline[4096]
+    int kmsg  # -1: messages go to standard error
+    bint dry_run
+    bint verbose
+    bint quiet
+    bint check_live  # ask sysfs before each load; at boot nothing but us has loaded anything
+    bint have_modules
+    int modules_fd  # /lib/modules/RELEASE
+    BootIndex index
+    Search search
+    Plan plan
+    uint8_t* states  # one a module
+    uint32_t n_loaded
+    uint32_t n_failed
+    Wanted* wanted
+    uint32_t n_wanted
+    uint8_t* is_wanted  # one a module
+    char* texts  # modaliases, NUL-terminated; allocated when the first is kept
+    uint32_t n_texts
+    uint32_t* seen  # hash table of offsets in texts, 0 where free
+    uint32_t n_unmatched
+    Text trace
+    int64_t started
+    int64_t mounted
+
+
+cdef bint state_prepare(Loader* loader) noexcept nogil:
+    # The arrays for an index that has just been opened. False: out of memory.
+    cdef size_t n = loader.index.count[<int>SECTION_MODULES]
+    cdef uint32_t* marks = <uint32_t*>take_pages(
+        sizeof(uint32_t) * (loader.index.header.stars if loader.index.header != NULL else 0))
+    loader.plan.steps = <Step*>take_pages(n * sizeof(Step))
+    loader.plan.visited = <uint8_t*>take_pages(3 * n)
+    loader.wanted = <Wanted*>take_pages(n * sizeof(Wanted))
+    if marks == NULL or loader.plan.steps == NULL or loader.plan.visited == NULL or loader.wanted == NULL:
+        return False
+    loader.states = loader.plan.visited + n
+    loader.is_wanted = loader.states + n
+    search_start(&loader.search, &loader.index, marks, NULL)
+    return True
+
+
+cdef uint32_t state_keep_text(Loader* loader, const char* text) noexcept nogil:
+    # Keep TEXT and give its offset in `texts`; 0, the empty text, where there is no room.
+    cdef size_t n = strlen(text) + 1
+    cdef uint32_t at
+    if loader.texts == NULL:
+        loader.texts = <char*>take_pages(TEXTS_SIZE)
+        loader.n_texts = 1
+    if loader.texts == NULL or n > TEXTS_SIZE - loader.n_texts:
+        return 0
+    at = loader.n_texts
+    memcpy(loader.texts + at, text, n)
+    loader.n_texts += <uint32_t>n
+    return at
+
+
+cdef bint state_seen(Loader* loader, const char* modalias, uint32_t* kept) noexcept nogil:
+    # Whether MODALIAS was met before. If not it is remembered, and KEPT is its text's offset; where there is no room
+    # for that it is met again and again, which costs time and nothing else.
+    cdef uint32_t hash = 2166136261
+    cdef uint32_t slot, tries
+    cdef const char* at = modalias
+    kept[0] = 0
+    if loader.seen == NULL:
+        loader.seen = <uint32_t*>take_pages(SEEN_SLOTS * sizeof(uint32_t))
+        if loader.seen == NULL:
+            return False
+    while at[0]:
+        hash = (hash ^ <uint8_t>at[0]) * 16777619
+        at += 1
+    for tries in range(SEEN_SLOTS):
+        slot = (hash + tries) % SEEN_SLOTS
+        if loader.seen[slot] == 0:
+            kept[0] = loader.seen[slot] = state_keep_text(loader, modalias)
+            return False
+        if strcmp(loader.texts + loader.seen[slot], modalias) == 0:
+            return True
+    return False

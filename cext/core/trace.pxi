@@ -1,0 +1,34 @@
+# The boot trace: one JSON object a line in a buffer, written to /run/tinykmod when the boot is handed over
+# (docs/trace-format.md). A line that does not fit is left out whole.
+
+cdef bint trace_begin(Loader* loader, int64_t at, const char* event) noexcept nogil:
+    # Start a line; False where the trace is off or full. trace_end() must follow a True.
+    cdef Text* out = &loader.trace
+    if out.data == NULL or out.size - out.used < 3 * PATH_SIZE:
+        return False
+    put(out, b'{"t":')
+    put_number(out, at)
+    put(out, b',"ev":"')
+    put(out, event)
+    put_char(out, c'"')
+    return True
+
+
+cdef void trace_text(Loader* loader, const char* key, const char* value) noexcept nogil:
+    trace_key(loader, key)
+    put_json(&loader.trace, value)
+
+
+cdef void trace_number(Loader* loader, const char* key, int64_t value) noexcept nogil:
+    trace_key(loader, key)
+    put_number(&loader.trace, value)
+
+
+cdef void trace_key(Loader* loader, const char* key) noexcept nogil:
+    put(&loader.trace, b',"')
+    put(&loader.trace, key)
+    put(&loader.trace, b'":')
+
+
+cdef void trace_end(Loader* loader) noexcept nogil:
+    put(&loader.trace, b"}\n")

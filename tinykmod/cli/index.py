@@ -1,0 +1,115 @@
+"""`tinykmod index build|dump|match`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from tinykmod import core
+from tinykmod.cli.progress import counter
+from tinykmod.errors import TinykmodError
+from tinykmod.files import replacing
+from tinykmod.index.compiler import compile_index
+from tinykmod.index.reader import Index
+from tinykmod.kmod.config import read_config
+from tinykmod.modules.tree import read_tree
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="build|dump|match")
+    build = actions.add_parser("build", help="make the boot index of a kernel's modules")
+    build.add_argument("-b", dest="root", type=Path, default=Path("/"), metavar="ROOT", help="default: /")
+    build.add_argument("-o", dest="output", type=Path, metavar="FILE", help="default: VERSION.tki")
+    build.add_argument("version", metavar="VERSION", help="the kernel release, as in /lib/modules/VERSION")
+    dump = actions.add_parser("dump", help="print what an index holds")
+    dump.add_argument("--json", action="store_true")
+    dump.add_argument("file", type=Path, metavar="FILE")
+    match = actions.add_parser("match", help="print the modules that a modalias (or a name) leads to")
+    match.add_argument("--plan", action="store_true", help="print the load order instead")
+    match.add_argument("file", type=Path, metavar="FILE")
+    match.add_argument("modalias", nargs="+", metavar="MODALIAS")
+
+
+def run(args: argparse.Namespace) -> int:
+    return {"build": _build, "dump": _dump, "match": _match}[args.action](args)
+
+
+def _build(args: argparse.Namespace) -> int:
+    tree = read_tree(args.root, args.version, progress=counter("reading modules"))
+    config = read_config(args.root)
+    for warning in config.warnings:
+        print(f"tinykmod: {warning}", file=sys.stderr)
+    data = compile_index(tree, config)
+    output = args.output or Path(f"{args.version}.tki")
+    with replacing(output) as out:
+        out.write(data)
+    print(f"{output}: {len(data)} bytes, {len(tree.modules)} modules")
+    return 0
+
+
+def _dump(args: argparse.Namespace) -> int:
+    index = Index(args.file.read_bytes(), str(args.file))
+    modules = [index.module(name) for name in index.names]
+    aliases: dict[str, list[str]] = {}
+    for pattern, module in index.aliases():
+        aliases.setdefault(module, []).append(pattern)
+    if args.json:
+        out = {
+            "release": index.release,
+            "byteorder": index.byteorder,
+            "bytes": len(index.data),
+            "digest": index.digest.hex(),
+            "classes": _classes(index.classes),
+            "builtin": index.builtin,
+            "modules": [
+                {**asdict(module), "classes": _classes(module.classes), "flags": _classes(module.flags),
+                 "aliases": sorted(aliases.get(module.name, []))}
+                for module in modules
+            ],
+        }
+        json.dump(out, sys.stdout, indent=1)
+        print()
+        return 0
+    print(f"kernel {index.release}, {index.byteorder}-endian, {len(index.data)} bytes, made from {index.digest.hex()}")
+    print(f"{len(modules)} modules, {sum(map(len, aliases.values()))} aliases, {len(index.builtin)} builtin modules")
+    for module in modules:
+        print(f"\n{module.name}  {module.path}  {' '.join(_classes(module.classes))}")
+        for label, names in (("needs", module.deps), ("pre", module.pre), ("post", module.post), ("weak", module.weak)):
+            if names:
+                print(f"  {label}: {' '.join(names)}")
+        if module.options:
+            print(f"  options: {module.options}")
+        if module.flags:
+            print(f"  flags: {' '.join(_classes(module.flags))}")
+        for pattern in sorted(aliases.get(module.name, [])):
+            print(f"  alias: {pattern}")
+    return 0
+
+
+def _classes(flags: object) -> list[str]:
+    """The names of the bits of a DriverClass or ModuleFlag, in lower case."""
+    kind = type(flags)
+    return [member.name.lower() for member in kind if member & flags]  # type: ignore[attr-defined, operator]
+
+
+def _match(args: argparse.Namespace) -> int:
+    index = core.open_index(args.file.read_bytes(), str(args.file))
+    if args.plan:
+        for step in index.plan(args.modalias):
+            options = index.options(step.module)
+            print(f"{step.module}  {step.why}: {step.by}" + (f"  [{options}]" if options else ""))
+        return 0
+    missing = []
+    for modalias in args.modalias:
+        matches = index.lookup(modalias)
+        if not matches:
+            missing.append(modalias)
+        for match in matches:
+            print(f"{match.module}{' (builtin)' if match.builtin else ''}  {match.pattern or 'by name'}")
+    if missing:
+        raise TinykmodError(", ".join(missing), f"no module in {os.fspath(args.file)} matches")
+    return 0

@@ -1,0 +1,260 @@
+"""The alias matcher: from patterns to nodes (compiler) and from a modalias to patterns (twin of core/match.pxi).
+
+The patterns of a tree share long beginnings (`pci:v00008086d0000`, `of:N*T*C`), so they are merged into one
+tree of tokens. A node stands for a run of ordinary characters, one wildcard, or, as soon as one pattern is
+left alone, all that remains of it. A search walks only the branches that the modalias can still take.
+
+Between two stars every token takes exactly one character, so the first place where a star's branch is reached
+is the earliest one, and whatever follows from a later place follows from it too: each star is entered once
+a search, and the cost is bounded by the length of the modalias times the nodes, whatever the patterns are.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from tinykmod.errors import ConfigError
+from tinykmod.index.schema import NONE, NodeKind
+from tinykmod.kmod.names import normalise_pattern
+
+# Symbols above one byte: a pattern becomes a string in which each token is one character.
+_STAR = "\u0100"
+_ANY = "\u0101"
+_CLASS = 0x200
+_ESCAPED = 0x10000
+
+
+@dataclass
+class Pattern:
+    """One alias: its text and what it leads to (a module's number, or NONE)."""
+
+    text: str
+    value: int
+
+
+@dataclass
+class Nodes:
+    """The NODES and VALUES sections under construction: rows in the order of the schema's fields."""
+
+    intern: Callable[[bytes], int]
+    nodes: list[list[int]] = field(default_factory=list)
+    values: list[tuple[int, int]] = field(default_factory=list)
+    stars: int = 0
+
+    def add(self, patterns: Iterable[Pattern]) -> int:
+        """Build a matcher of PATTERNS; its root node's number, or NONE where there are none.
+
+        Patterns that kmod refuses (a bracket that is not matched) are left out, as depmod leaves them out.
+        """
+        classes: dict[str, str] = {}
+        rows = []
+        for number, pattern in enumerate(patterns):
+            raw = pattern.text.encode("utf-8", "surrogateescape").decode("latin-1")
+            try:
+                rows.append((_symbols(normalise_pattern(raw), classes), number, _symbols(raw, classes), raw, pattern))
+            except ConfigError:
+                continue
+        if not rows:
+            return NONE
+        rows.sort(key=lambda row: row[:2])
+        brackets = {symbol: text for text, symbol in classes.items()}
+        root = len(self.nodes)
+        self.nodes.append([0, 0, 0, NodeKind.LITERAL, 0])
+        queue = deque([(root, rows, 0, "")])
+        while queue:
+            parent, items, depth, prefix = queue.popleft()
+            groups = _groups(items, depth)
+            self.nodes[parent][1:3] = [len(self.nodes), len(groups)]
+            for group in groups:
+                queue.extend(self._child(group, depth, prefix, brackets))
+        return root
+
+    def _child(self, group: list[_Row], depth: int, prefix: str, brackets: dict[str, str]) -> list[_Work]:
+        """Append the node of GROUP, rows alike up to DEPTH and in the next symbol; what is left to do below it."""
+        first, last = group[0][0], group[-1][0]
+        number = len(self.nodes)
+        if first == last:
+            tail = _spell(group[0][2][depth:], brackets)
+            self.nodes.append([self._text(tail), len(self.values), len(group), NodeKind.TAIL, _key(first, depth)])
+            for _, _, _, raw, pattern in group:
+                self.values.append((pattern.value, 0 if raw == prefix + tail else self._text(raw)))
+            return []
+        symbol = first[depth]
+        end = depth + 1
+        if symbol == _STAR:
+            self.nodes.append([self.stars, 0, 0, NodeKind.STAR, 0])
+            self.stars += 1
+        elif symbol == _ANY:
+            self.nodes.append([0, 0, 0, NodeKind.ANY, 0])
+        elif symbol in brackets:
+            self.nodes.append([self._text(brackets[symbol]), 0, 0, NodeKind.CLASS, 0])
+        else:
+            while end < len(first) and first[end] == last[end : end + 1] and _ordinary(first[end]):
+                end += 1
+            label = "".join(_character(symbol) for symbol in group[0][2][depth:end])
+            self.nodes.append([self._text(label), 0, 0, NodeKind.LITERAL, _key(first, depth)])
+        return [(number, group, end, prefix + _spell(group[0][2][depth:end], brackets))]
+
+    def _text(self, text: str) -> int:
+        return self.intern(text.encode("latin-1"))
+
+
+#: Normalised symbols, position, symbols as written, text as written, the pattern.
+_Row = tuple[str, int, str, str, Pattern]
+#: Node to complete, its rows, how many symbols lie before it, and how those are spelled.
+_Work = tuple[int, list[_Row], int, str]
+
+
+def _symbols(text: str, classes: dict[str, str]) -> str:
+    """TEXT as one character a token; CLASSES collects the brackets that are met."""
+    if not any(char in text for char in "*?[\\"):
+        return text
+    out: list[str] = []
+    position = 0
+    while position < len(text):
+        char = text[position]
+        if char == "[":
+            end = text.index("]", position) + 1
+            out.append(classes.setdefault(text[position:end], chr(_CLASS + len(classes))))
+            position = end
+            continue
+        if char == "\\" and position + 1 < len(text):
+            position += 1
+            out.append(chr(_ESCAPED + ord(text[position])))
+        else:
+            out.append({"*": _STAR, "?": _ANY}.get(char, char))
+        position += 1
+    return "".join(out)
+
+
+def _ordinary(symbol: str) -> bool:
+    return ord(symbol) < 0x100 or ord(symbol) >= _ESCAPED
+
+
+def _character(symbol: str) -> str:
+    return chr(ord(symbol) & 0xFF)
+
+
+def _key(symbols: str, depth: int) -> int:
+    if depth >= len(symbols) or not _ordinary(symbols[depth]):
+        return 0
+    return ord(_character(symbols[depth]))
+
+
+def _spell(symbols: str, brackets: dict[str, str]) -> str:
+    out = []
+    for symbol in symbols:
+        if symbol in brackets:
+            out.append(brackets[symbol])
+        elif ord(symbol) >= _ESCAPED:
+            out.append("\\" + _character(symbol))
+        else:
+            out.append({_STAR: "*", _ANY: "?"}.get(symbol, symbol))
+    return "".join(out)
+
+
+def _groups(rows: list[_Row], depth: int) -> list[list[_Row]]:
+    """ROWS (sorted, alike up to DEPTH) by their next symbol, wildcards and ends first, then by character."""
+    groups: dict[str, list[_Row]] = {}
+    for row in rows:
+        groups.setdefault(row[0][depth : depth + 1], []).append(row)
+    return [groups[symbol] for symbol in sorted(groups, key=lambda symbol: (_key(symbol, 0), symbol))]
+
+
+def in_class(bracket: bytes, char: int) -> bool:
+    """Whether CHAR is in BRACKET, `[...]` with its brackets: ranges, and `!` or `^` in front negates."""
+    position = 1
+    end = len(bracket) - 1
+    negate = position < end and bracket[position] in b"!^"
+    position += negate
+    found = False
+    while position < end:
+        low = high = bracket[position]
+        if position + 2 < end and bracket[position + 1] == ord("-"):
+            high = bracket[position + 2]
+            position += 2
+        found = found or low <= char <= high
+        position += 1
+    return found != negate
+
+
+def glob(pattern: bytes, text: bytes) -> bool:
+    """fnmatch(PATTERN, TEXT, 0) as depmod's patterns need it: `*` crosses `/`, `-` in the pattern equals `_`.
+
+    TEXT is normalised. Only the last star is ever tried again: what an earlier one could take, it can take too.
+    """
+    p = t = 0
+    star = -1
+    retry = 0
+    while True:
+        if p < len(pattern) and pattern[p] == ord("*"):
+            star, retry = p, t
+            p += 1
+            continue
+        if t == len(text):
+            if p == len(pattern):
+                return True
+        elif p < len(pattern):
+            char = pattern[p]
+            step = 1
+            if char == ord("["):
+                step = pattern.index(b"]", p) - p + 1
+                same = in_class(pattern[p : p + step], text[t])
+            elif char == ord("?"):
+                same = True
+            else:
+                if char == ord("\\") and p + 1 < len(pattern):
+                    step, char = 2, pattern[p + 1]
+                same = (ord("_") if char == ord("-") else char) == text[t]
+            if same:
+                p += step
+                t += 1
+                continue
+        if star < 0 or retry >= len(text):
+            return False
+        retry += 1
+        p, t = star + 1, retry
+
+
+class Search:
+    """One search in a matcher. `found` collects (value's number, pattern's path as text) in no set order."""
+
+    def __init__(self, nodes: Sequence[tuple[int, int, int, int, int]], string: Callable[[int], bytes]) -> None:
+        self.nodes = nodes
+        self.string = string
+        self.found: dict[int, bytes] = {}
+        self._entered: set[int] = set()
+
+    def run(self, root: int, text: bytes) -> dict[int, bytes]:
+        """Every value whose pattern matches TEXT (normalised), with the pattern's spelling."""
+        if root != NONE:
+            self._children(root, text, 0, b"")
+        return self.found
+
+    def _children(self, node: int, text: bytes, at: int, prefix: bytes) -> None:
+        _, first, count, _, _ = self.nodes[node]
+        wanted = text[at] if at < len(text) else 0
+        for child in range(first, first + count):
+            label, below, values, kind, key = self.nodes[child]
+            if key not in (0, wanted):
+                continue
+            if kind == NodeKind.TAIL:
+                tail = self.string(label)
+                if glob(tail, text[at:]):
+                    for value in range(below, below + values):
+                        self.found[value] = prefix + tail
+            elif kind == NodeKind.STAR:
+                if label not in self._entered:
+                    self._entered.add(label)
+                    for place in range(at, len(text) + 1):
+                        self._children(child, text, place, prefix + b"*")
+            elif kind == NodeKind.LITERAL:
+                run = self.string(label)
+                if text[at : at + len(run)] == run.replace(b"-", b"_"):
+                    self._children(child, text, at + len(run), prefix + run)
+            elif at < len(text):
+                bracket = b"?" if kind == NodeKind.ANY else self.string(label)
+                if kind == NodeKind.ANY or in_class(bracket, text[at]):
+                    self._children(child, text, at + 1, prefix + bracket)

@@ -1,0 +1,42 @@
+"""What a boot index answers with: the same types from the twin, the extension and, as text, the loader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+
+class Match(NamedTuple):
+    """One module that a name or modalias leads to."""
+
+    module: str
+    #: The alias pattern that matched; empty where MODULE was found by its own name.
+    pattern: str
+    #: It is part of the kernel: there is nothing to load.
+    builtin: bool = False
+
+
+class Step(NamedTuple):
+    """One module to load, in its place in a plan."""
+
+    module: str
+    #: `modalias`, `request` (by name), `dependency` or `softdep`.
+    why: str
+    #: The modalias or name that asked for it, or the module that needs it.
+    by: str
+
+
+class BootIndex(Protocol):
+    """A boot index that is open for reading, from whichever core."""
+
+    release: str
+
+    def match(self, modalias: str) -> list[Match]: ...
+
+    def lookup(self, name: str) -> list[Match]: ...
+
+    def plan(self, wanted: Iterable[str]) -> list[Step]: ...
+
+    def options(self, module: str) -> str: ...
+
+    def path(self, module: str) -> str: ...
