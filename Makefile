@@ -23,7 +23,8 @@ build: system-build build/native.stamp
 check: system-check build
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint cext
+	# cython-lint starts pycodestyle by its name.
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint cext
 	$(if $(SHELL_FILES),shellcheck $(SHELL_FILES))
 	$(RUN) scripts/generate_format.py --check
 	$(RUN) scripts/check_loader.py
