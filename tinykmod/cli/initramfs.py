@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from tinykmod import loaders
+from tinykmod.cli.progress import counter
 from tinykmod.errors import TinykmodError
 from tinykmod.image.build import COMPRESSIONS, Request, build
 from tinykmod.image.select import parse_classes
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         [_file(text) for text in args.file],
         args.busybox,
     )
-    image = build(request, _progress if sys.stderr.isatty() else None)
+    image = build(request, counter("reading modules"))
     for warning in image.warnings:
         print(f"tinykmod: {warning}", file=sys.stderr)
     if args.verbose:
@@ -71,8 +72,3 @@ def _file(text: str) -> tuple[Path, str]:
     if not (source and colon):
         raise TinykmodError(text, "--file takes SRC:DST")
     return Path(source), target
-
-
-def _progress(done: int, total: int) -> None:
-    end = "\r\033[K" if done == total else ""
-    print(f"\rreading modules: {done} of {total}{end}", end="", file=sys.stderr, flush=True)

@@ -30,6 +30,7 @@ from elftools.elf.segments import InterpSegment
 
 from tinykmod import __version__
 from tinykmod.errors import TinykmodError
+from tinykmod.files import replacing
 from tinykmod.image import cpio, kernel_config
 from tinykmod.image.select import select
 from tinykmod.index.compiler import compile_index
@@ -109,7 +110,7 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
         for path in sorted([*entries, *files], key=os.fsencode):
             yield entries.get(path) or cpio.regular(path, _module_bytes(tree, files[path], path))
 
-    with _beside(request.output) as out, _compressor(request.compress, out) as packed:
+    with replacing(request.output) as out, _compressor(request.compress, out) as packed:
         cpio.write(packed, contents(), mtime)
     return Image(request.output, request.output.stat().st_size, chosen, modprobe_config.warnings)
 
@@ -205,20 +206,6 @@ def _text_files(modules: Sequence[Module], index: Index, stored: Mapping[str, st
             softdep.append(" ".join(("softdep", module.name, *words)))
     texts = {"modules.dep": dep, "modules.alias": alias, "modules.softdep": softdep}
     return {name: ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape") for name, lines in texts.items()}
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of PATH when the block ends well, and is gone when it does not."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("xb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
