@@ -43,7 +43,7 @@ system-%:
 # The build requirements go into the venv itself, so that a rebuild needs no network.
 .venv/stamp: pyproject.toml | system-build
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check setuptools cython ziglang
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade setuptools cython ziglang
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[test,check]'
 	@touch $@
 
