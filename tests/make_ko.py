@@ -59,20 +59,21 @@ def make_ko(
         contents["__version_ext_names"] = b"".join(_bytes(name) + b"\0" for name in needed)
     numbers = {name: number for number, name in enumerate(contents, 1)}
 
+    form = order + ("IBBHQQ" if wide else "IIIBBH")
     strings = _Strings()
-    symbols = [_symbol(order, wide, 0, 0, 0, 0)]
+    symbols = [_symbol(form, 0, 0, 0, 0)]
     place = 0
     for name, crc in () if stripped else exports.items():
-        symbols.append(_symbol(order, wide, strings.add(f"__ksymtab_{name}"), 0, numbers["__ksymtab_strings"], 0))
+        symbols.append(_symbol(form, strings.add(f"__ksymtab_{name}"), 0, numbers["__ksymtab_strings"], 0))
         if crc is not None:
             section, value = (ABS, crc) if absolute_crcs else (numbers["__kcrctab"], place)
-            symbols.append(_symbol(order, wide, strings.add(f"__crc_{name}"), 0, section, value))
+            symbols.append(_symbol(form, strings.add(f"__crc_{name}"), 0, section, value))
             place += 4
     local = len(symbols)
     weak = set(weak)
     for name in imports:
         binding = WEAK if name in weak else GLOBAL
-        symbols.append(_symbol(order, wide, strings.add(name), binding << 4 | import_type, 0, 0))
+        symbols.append(_symbol(form, strings.add(name), binding << 4 | import_type, 0, 0))
     contents[".symtab"] = b"".join(symbols)
     contents[".strtab"] = strings.data
 
@@ -88,12 +89,8 @@ def make_ko(
             ".shstrtab": (3, 0, 0, 0),
         }.get(name, (1, 0, 0, 0))
         body += bytes(-len(body) % 8)
-        headers.append(
-            struct.pack(
-                order + ("IIQQQQIIQQ" if wide else "10I"),
-                named[name], kind, 0, 0, len(body), len(data), link, info, 8, entry,
-            )  # fmt: skip
-        )
+        header = (named[name], kind, 0, 0, len(body), len(data), link, info, 8, entry)
+        headers.append(struct.pack(order + ("IIQQQQIIQQ" if wide else "10I"), *header))
         body += data
     body += bytes(-len(body) % 8)
     ident = b"\x7fELF" + bytes([2 if wide else 1, 1 if little_endian else 2, 1]).ljust(12, b"\0")
@@ -109,7 +106,7 @@ def _bytes(text: str) -> bytes:
     return text.encode(errors="surrogateescape")
 
 
-def _symbol(order: str, wide: bool, name: int, info: int, section: int, value: int) -> bytes:
-    if wide:
-        return struct.pack(f"{order}IBBHQQ", name, info, 0, section, value, 0)
-    return struct.pack(f"{order}IIIBBH", name, value, 0, info, 0, section)
+def _symbol(form: str, name: int, info: int, section: int, value: int) -> bytes:
+    if form[1:] == "IBBHQQ":
+        return struct.pack(form, name, info, 0, section, value, 0)
+    return struct.pack(form, name, value, 0, info, 0, section)

@@ -48,13 +48,14 @@ def outcome(reader: Reader, data: bytes) -> ElfModule | str:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
+@settings(max_examples=40, deadline=None)
 @given(
     modinfo=st.lists(st.tuples(names, names)),
     exports=st.dictionaries(names, crcs),
     imports=st.dictionaries(names, crcs),
-    form=st.fixed_dictionaries({"absolute_crcs": st.booleans(), "extended_versions": st.booleans()}),
 )
-def test_what_was_put_in_is_read(read_elf: Reader, kind, modinfo, exports, imports, form) -> None:
+@pytest.mark.parametrize("form", [{}, {"absolute_crcs": True}, {"extended_versions": True}], ids=str)
+def test_what_was_put_in_is_read(read_elf: Reader, kind, form, *, modinfo, exports, imports) -> None:
     read = read_elf(make_ko(modinfo, exports, imports, weak=list(imports)[::2], **kind, **form), "x.ko")
     assert read == ElfModule(tuple(modinfo), exports, imports, frozenset(list(imports)[::2]))
 
@@ -65,7 +66,8 @@ def test_without_modversions_the_names_are_read(read_elf: Reader) -> None:
 
 
 def test_without_local_symbols_the_export_strings_are_read(read_elf: Reader) -> None:
-    assert read_elf(make_ko(exports={"one": 1, "two": 2}, stripped=True), "x.ko").exports == {"one": None, "two": None}
+    stripped = make_ko(exports={"one": 1, "two": 2}, stripped=True)
+    assert read_elf(stripped, "x.ko").exports == {"one": None, "two": None}
 
 
 def test_bytes_that_are_no_utf8_survive(read_elf: Reader) -> None:
@@ -112,10 +114,10 @@ def test_the_readers_agree_on_every_changed_byte(kind, extended_versions) -> Non
 @given(data=st.data())
 def test_the_readers_agree_on_a_damaged_real_module(small_modules: list[bytes], data) -> None:
     whole = data.draw(st.sampled_from(small_modules))
-    damaged = bytearray(whole[: data.draw(st.one_of(st.just(len(whole)), st.integers(0, len(whole))))])
-    for place, value in data.draw(st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255)), max_size=4)):
-        if place < len(damaged):
-            damaged[place] = value
+    damaged = bytearray(whole[: data.draw(st.just(len(whole)) | st.integers(1, len(whole)))])
+    changes = st.lists(st.tuples(st.integers(0, len(damaged) - 1), st.integers(0, 255)), max_size=4)
+    for place, value in data.draw(changes):
+        damaged[place] = value
     assert outcome(elf.read_elf, bytes(damaged)) == outcome(_core.read_elf, bytes(damaged))
 
 
@@ -205,12 +207,6 @@ def test_kmod_reads_the_same_of_a_real_module(real_tree: ModuleTree, read_elf: R
 
 def _run(*words: str) -> list[str]:
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
-
-
-def test_the_readers_agree_on_all_of_debian(real_tree: ModuleTree) -> None:
-    for module in real_tree.modules:
-        data = (real_tree.directory / module.path).read_bytes()
-        assert elf.read_elf(data, module.path) == _core.read_elf(data, module.path)
 
 
 def test_crcs_of_exports_and_imports_meet(real_tree: ModuleTree) -> None:

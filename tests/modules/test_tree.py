@@ -72,8 +72,8 @@ def test_of_one_name_the_file_that_depmod_chooses_counts(plant) -> None:
         path: module(Path(path).stem)
         for path in (
             "kernel/drivers/twice.ko", "updates/dkms/twice.ko", "kernel/under-score.ko", "updates/under_score.ko",
-            "kernel/source/hidden.ko", "build/hidden2.ko", "kernel/.dot.ko", "kernel/.dotted/in.ko", "kernel/no.ko.txt",
-            "weak-updates/linked.ko",
+            "kernel/source/hidden.ko", "build/hidden2.ko", "kernel/.dot.ko", "kernel/.dotted/in.ko",
+            "kernel/no.ko.txt", "weak-updates/linked.ko",
         )
     }  # fmt: skip
     root = plant(files, order=["kernel/drivers/twice.ko"])

@@ -20,16 +20,14 @@ class Dependencies(NamedTuple):
 
 
 def resolve(modules: Sequence[Module]) -> Dependencies:
-    """Resolve the symbols of all modules among each other; of two exporters of a symbol the first counts.
+    """Resolve the symbols of all modules among each other; of two exporters of a symbol the last counts,
+    as for depmod.
 
     A symbol that no module exports is the kernel's own, or will be missed when the module is loaded. The load order
     is the one that kmod 30 has: for every module of Debian 6.1 `modprobe -D` prints the same.
     Raises TinykmodError naming the modules that depend on each other in a circle.
     """
-    exporter: dict[str, int] = {}
-    for number, module in enumerate(modules):
-        for symbol in module.elf.exports:
-            exporter.setdefault(symbol, number)
+    exporter = {symbol: number for number, module in enumerate(modules) for symbol in module.elf.exports}
     direct = []
     for number, module in enumerate(modules):
         needed = dict.fromkeys(exporter[symbol] for symbol in module.elf.imports if symbol in exporter)
