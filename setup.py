@@ -54,7 +54,7 @@ setup(
             ["cext/_core.pyx"],
             depends=[str(path.relative_to(HERE)) for path in sorted(HERE.glob("cext/**/*.p[xy]*"))],
             include_dirs=["cext"],
-            extra_compile_args=["-O2", "-g0"],
+            extra_compile_args=["-O2", "-g0", "-Wno-unused-function"],
             optional=not REQUIRED,
         ),
     ],
