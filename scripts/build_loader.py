@@ -85,7 +85,8 @@ def version() -> str:
 
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode and (undefined := re.findall(r"undefined (?:symbol:|reference to) [`']?([\w.]+)", done.stderr)):
+    undefined = re.findall(r"undefined (?:symbol:|reference to) [`']?([\w.]+)", done.stderr)
+    if done.returncode and undefined:
         # The interpreter's functions, as a rule: `noexcept`, `nogil` or cdivision is missing somewhere.
         raise BuildError(f"does not link: undefined {', '.join(dict.fromkeys(undefined))}")
     sys.stderr.write(done.stderr)
