@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import faces
 import pytest
 
 import tinykmod
@@ -54,3 +57,32 @@ def shared_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of this session that all of xdist's workers see."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session", params=faces.FACES, ids=lambda face: face.name)
+def face(request: pytest.FixtureRequest) -> faces.Face:
+    """The twin, the extension and the loader program in turn."""
+    return request.param()
+
+
+@pytest.fixture(scope="session")
+def depmod_root(kernel: debian.Kernel, shared_dir: Path) -> Path:
+    """A root with a copy (hard links) of the kernel's modules that Debian's depmod was run on."""
+    root = shared_dir / "depmod-root"
+    with (shared_dir / "depmod.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not root.exists():
+            beside = shared_dir / "depmod-root.new"
+            source = kernel.root / "lib" / "modules" / kernel.release
+            target = beside / "lib" / "modules" / kernel.release
+            shutil.copytree(source, target, symlinks=True, copy_function=_link_or_copy)
+            subprocess.run(["/sbin/depmod", "-b", beside, kernel.release], check=True)
+            beside.rename(root)
+    return root
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

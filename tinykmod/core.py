@@ -6,6 +6,7 @@ shared fixture in tests/ runs each case through both, and through the loader pro
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from types import ModuleType
@@ -14,13 +15,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tinykmod.index.records import BootIndex
 
-extension: ModuleType | None
-try:
+
+
+def _import() -> ModuleType | None:
     if os.environ.get("TINYKMOD_PURE") == "1":
-        raise ImportError
-    from tinykmod import _core as extension
-except ImportError:
-    extension = None
+        return None
+    try:
+        return importlib.import_module("tinykmod._core")
+    except ImportError:
+        return None
+
+
+#: The compiled core, or None.
+extension = _import()
 
 #: What `tinykmod --version` prints.
 NAME = "extension" if extension is not None else "pure Python"

@@ -58,7 +58,7 @@ cdef void boot_log(Loader* loader) noexcept nogil:
     if fd >= 0:
         write(fd, b"on", 2)
         close(fd)
-    log_why(loader, LOG_INFO, b"version", TINYKMOD_VERSION, b"init started")
+    log_line(loader, LOG_INFO, b"init started")
 
 
 cdef void boot_trace(Loader* loader) noexcept nogil:

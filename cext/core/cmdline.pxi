@@ -100,23 +100,33 @@ cdef void put_value(Text* options, const char* value, size_t n) noexcept nogil:
 
 
 cdef bint cmdline_blacklisted(const char* text, const char* module, bint* by_kernel) noexcept nogil:
-    # Whether `modprobe.blacklist=` or `module_blacklist=` (then BY_KERNEL: the kernel refuses it too) lists MODULE.
+    # Whether the command line keeps MODULE from being loaded on behalf of an alias; BY_KERNEL: `module_blacklist=` does,
+    # and the kernel refuses it, whoever asks.
     cdef Word word
-    cdef size_t at, end
     cdef bint kernel
+    cdef bint found = False
+    by_kernel[0] = False
     text = cmdline_next(text, &word)
     while text != NULL:
         kernel = word_is(&word, b"module_blacklist")
         if word.value != NULL and (kernel or word_is(&word, b"modprobe.blacklist")
                                    or word_is(&word, b"rd.driver.blacklist")):
-            at = 0
-            while at < word.n_value:
-                end = at
-                while end < word.n_value and word.value[end] != c',':
-                    end += 1
-                if same_name(word.value + at, end - at, module):
-                    by_kernel[0] = kernel
-                    return True
-                at = end + 1
+            if list_has(word.value, word.n_value, module):
+                found = True
+                by_kernel[0] = by_kernel[0] or kernel
         text = cmdline_next(text, &word)
+    return found
+
+
+cdef bint list_has(const char* list, size_t n, const char* name) noexcept nogil:
+    # Whether NAME is among the N characters of names with commas between them.
+    cdef size_t at = 0
+    cdef size_t end
+    while at < n:
+        end = at
+        while end < n and list[end] != c',':
+            end += 1
+        if same_name(list + at, end - at, name):
+            return True
+        at = end + 1
     return False

@@ -62,7 +62,7 @@ cdef int load_module(Loader* loader, const Step* step, const char* by, const cha
         return 0
     else:
         if loader.verbose or loader.dry_run:
-            print_insmod(loader, path, buffer)
+            print_insmod(loader, path, buffer, step, by)
         result = 0 if loader.dry_run else load_file(loader.modules_fd, path, buffer, record.flags, &why)
     if result == 0:
         loader.states[step.module] = MODULE_LOADED
@@ -71,7 +71,9 @@ cdef int load_module(Loader* loader, const Step* step, const char* by, const cha
         loader.states[step.module] = MODULE_FAILED
         loader.n_failed += 1
         if not loader.quiet:
-            log_why(loader, LOG_ERROR, b"module", name, why)
+            # A softdep's driver may find nothing to do (crc32c_intel without SSE 4.2); who named it goes on without.
+            log_why(loader, LOG_INFO if result == -ENODEV and step.why == WHY_SOFTDEP else LOG_ERROR,
+                    b"module", name, why)
     if trace_begin(loader, begun, b"module"):
         trace_text(loader, b"name", name)
         trace_text(loader, b"why", why_word(step.why))
@@ -135,8 +137,9 @@ cdef const char* load_missing(Loader* loader, const Module* record) noexcept nog
     return NULL
 
 
-cdef void print_insmod(Loader* loader, const char* path, const char* options) noexcept nogil:
-    # A line on standard output, as modprobe -v prints it.
+cdef void print_insmod(Loader* loader, const char* path, const char* options, const Step* step,
+                       const char* by) noexcept nogil:
+    # A line on standard output: `insmod PATH OPTIONS` as modprobe -v prints it; coldplug says why behind it.
     cdef char buffer[8192]
     cdef Text text = text_over(buffer, sizeof(buffer))
     put(&text, b"insmod ")
@@ -147,6 +150,11 @@ cdef void print_insmod(Loader* loader, const char* path, const char* options) no
     put(&text, path)
     put_char(&text, c' ')
     put(&text, options)
+    if loader.explain:
+        put(&text, b" # ")
+        put(&text, why_word(step.why))
+        put(&text, b": ")
+        put(&text, by)
     put_char(&text, c'\n')
     write(1, buffer, text.used)
 

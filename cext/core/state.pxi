@@ -28,6 +28,7 @@ cdef struct Loader:
     bint dry_run
     bint verbose
     bint quiet
+    bint explain  # -n and -v say why as well
     bint check_live  # ask sysfs before each load; at boot nothing but us has loaded anything
     bint have_modules
     int modules_fd  # /lib/modules/RELEASE

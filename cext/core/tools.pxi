@@ -294,7 +294,9 @@ cdef int coldplug_main(int argc, char** argv) noexcept nogil:
         return 2
     if not tool_open(&loader, &options):
         return 1
-    loader.check_live = True
+    # A dry run tells what this machine would get from nothing.
+    loader.check_live = not options.dry_run
+    loader.explain = True
     coldplug_walk(&loader)
     while load_next(&loader):
         pass

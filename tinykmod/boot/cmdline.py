@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 #: Bytes that are read; kmod reads as many.
@@ -65,10 +66,19 @@ def options_of(text: str, module: str) -> str:
 
 
 def blacklists(text: str, module: str) -> bool:
-    """Whether TEXT keeps MODULE from being loaded on behalf of an alias (module_blacklist= among them, which the
-    kernel enforces itself). Names are normalised, which kmod leaves out for modprobe.blacklist=."""
-    wanted = module.replace("-", "_")
-    return any(
-        key in _BLACKLISTS and value is not None and wanted in value.replace("-", "_").split(",")
-        for key, value in parse(text)
-    )
+    """Whether TEXT keeps MODULE from being loaded on behalf of an alias (module_blacklist= among them).
+
+    Names are normalised, which kmod leaves out for modprobe.blacklist=.
+    """
+    return any(module in names for _, names in _blacklisted(text))
+
+
+def blacklisted_by_kernel(text: str, module: str) -> bool:
+    """Whether `module_blacklist=` in TEXT lists MODULE: the kernel refuses it, whoever asks (EPERM)."""
+    return any(module in names for key, names in _blacklisted(text) if key == "module_blacklist")
+
+
+def _blacklisted(text: str) -> Iterator[tuple[str, list[str]]]:
+    for key, value in parse(text):
+        if key in _BLACKLISTS and value is not None:
+            yield key, value.replace("-", "_").split(",")

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from enum import IntFlag
 from pathlib import Path
 
 from tinykmod import core
@@ -55,45 +56,50 @@ def _dump(args: argparse.Namespace) -> int:
     index = Index(args.file.read_bytes(), str(args.file))
     modules = [index.module(name) for name in index.names]
     aliases: dict[str, list[str]] = {}
-    for pattern, module in index.aliases():
-        aliases.setdefault(module, []).append(pattern)
+    for pattern, name in index.aliases():
+        aliases.setdefault(name, []).append(pattern)
     if args.json:
         out = {
             "release": index.release,
             "byteorder": index.byteorder,
             "bytes": len(index.data),
             "digest": index.digest.hex(),
-            "classes": _classes(index.classes),
+            "classes": _bits(index.classes),
             "builtin": index.builtin,
             "modules": [
-                {**asdict(module), "classes": _classes(module.classes), "flags": _classes(module.flags),
-                 "aliases": sorted(aliases.get(module.name, []))}
+                {
+                    **asdict(module),
+                    "classes": _bits(module.classes),
+                    "flags": _bits(module.flags),
+                    "aliases": sorted(aliases.get(module.name, [])),
+                }
                 for module in modules
             ],
         }
         json.dump(out, sys.stdout, indent=1)
         print()
         return 0
-    print(f"kernel {index.release}, {index.byteorder}-endian, {len(index.data)} bytes, made from {index.digest.hex()}")
+    print(f"kernel {index.release}, {index.byteorder}-endian, {len(index.data)} bytes")
+    print(f"made from {index.digest.hex()}")
     print(f"{len(modules)} modules, {sum(map(len, aliases.values()))} aliases, {len(index.builtin)} builtin modules")
     for module in modules:
-        print(f"\n{module.name}  {module.path}  {' '.join(_classes(module.classes))}")
-        for label, names in (("needs", module.deps), ("pre", module.pre), ("post", module.post), ("weak", module.weak)):
-            if names:
-                print(f"  {label}: {' '.join(names)}")
+        print(f"\n{module.name}  {module.path}  {' '.join(_bits(module.classes))}")
+        lists = {"needs": module.deps, "pre": module.pre, "post": module.post, "weak": module.weak}
+        for label, others in lists.items():
+            if others:
+                print(f"  {label}: {' '.join(others)}")
         if module.options:
             print(f"  options: {module.options}")
         if module.flags:
-            print(f"  flags: {' '.join(_classes(module.flags))}")
+            print(f"  flags: {' '.join(_bits(module.flags))}")
         for pattern in sorted(aliases.get(module.name, [])):
             print(f"  alias: {pattern}")
     return 0
 
 
-def _classes(flags: object) -> list[str]:
-    """The names of the bits of a DriverClass or ModuleFlag, in lower case."""
-    kind = type(flags)
-    return [member.name.lower() for member in kind if member & flags]  # type: ignore[attr-defined, operator]
+def _bits(flags: IntFlag) -> list[str]:
+    """The names of the bits that are set, in lower case."""
+    return [str(member.name).lower() for member in type(flags) if member & flags]
 
 
 def _match(args: argparse.Namespace) -> int:

@@ -27,13 +27,13 @@ from tinykmod.index.schema import (
     layout,
 )
 from tinykmod.kmod.config import Config, parse_softdep
-from tinykmod.kmod.depends import Dependencies, resolve
+from tinykmod.kmod.depends import resolve
 from tinykmod.kmod.names import module_name
 from tinykmod.modules.classes import driver_class
 from tinykmod.modules.tree import Module, ModuleTree
 
-#: (pre, post, weak) as module numbers.
-_Soft = tuple[list[int], list[int], list[int]]
+#: (pre, post, weak) as modules' names.
+_Soft = tuple[list[str], list[str], list[str]]
 _NO_SOFT: _Soft = ([], [], [])
 
 
@@ -62,6 +62,7 @@ def compile_index(
     config: Config,
     *,
     only: Collection[str] | None = None,
+    whole: Index | None = None,
     classes: DriverClass | None = None,
     stored: Mapping[str, str] | None = None,
     byteorder: str = "little",
@@ -69,47 +70,42 @@ def compile_index(
     """The boot index of TREE under CONFIG, reproducible to the byte.
 
     ONLY names the modules that are to be in it (an image's; None: all of them); what they depend on must be
-    among them. CLASSES is recorded as what the index was made for. STORED gives the path of a module where the
-    image stores it under another one than the tree does.
+    among them. WHOLE is the index of the whole tree, where the caller has it already. CLASSES is recorded as what
+    the index was made for. STORED gives the path of a module where the image stores it under another one than the
+    tree does.
     Raises TinykmodError: a dependency cycle, a dependency that ONLY leaves out.
     """
-    dependencies = resolve(tree.modules)
-    compiler = _Compiler(
-        tree,
-        config,
-        dependencies,
-        classed=[driver_class(module) for module in tree.modules],
-        classes=classes or DriverClass(0),
-        stored=stored or {},
-        byteorder=byteorder,
-    )
-    everything = range(len(tree.modules))
-    # Softdeps name aliases as well as modules: they are looked up in an index that has none yet.
-    plain = Index(compiler.compile(everything, {}), tree.release, verify=False)
-    soft = _softdeps(tree.modules, config, plain)
-    if only is None:
-        return compiler.compile(everything, soft)
-    chosen = [number for number in everything if tree.modules[number].name in only]
-    return compiler.compile(chosen, soft)
+    compiler = _Compiler(tree, config, classes or DriverClass(0), stored or {}, byteorder)
+    if whole is None:
+        # Softdeps name aliases as well as modules: they are looked up in an index that has none yet.
+        everything = _Parts(compiler, range(len(tree.modules)))
+        soft = _softdeps(tree.modules, config, Index(compiler.file(everything, {}), tree.release, verify=False))
+        if only is None:
+            return compiler.file(everything, soft)
+    else:
+        records = map(whole.module, whole.names)
+        soft = {record.name: (record.pre, record.post, record.weak) for record in records}
+    wanted = set(only if only is not None else (module.name for module in tree.modules))
+    chosen = [number for number, module in enumerate(tree.modules) if module.name in wanted]
+    return compiler.file(_Parts(compiler, chosen), soft)
 
 
-def _softdeps(modules: Sequence[Module], config: Config, index: Index) -> dict[int, _Soft]:
-    """Every module's softdeps and weakdeps, its own lines and the configuration's, as module numbers."""
-    numbers = {module.name: number for number, module in enumerate(modules)}
+def _softdeps(modules: Sequence[Module], config: Config, index: Index) -> dict[str, _Soft]:
+    """Every module's softdeps and weakdeps, its own lines and the configuration's, as modules' names."""
 
-    def resolved(names: Iterable[str], own: int) -> list[int]:
-        found = (numbers[match.module] for name in names for match in index.lookup(name) if not match.builtin)
-        return list(dict.fromkeys(number for number in found if number != own))
+    def resolved(names: Iterable[str], own: str) -> list[str]:
+        found = (match.module for name in names for match in index.lookup(name) if not match.builtin)
+        return list(dict.fromkeys(name for name in found if name != own))
 
-    out: dict[int, _Soft] = {}
-    for number, module in enumerate(modules):
+    out: dict[str, _Soft] = {}
+    for module in modules:
         pre: list[str] = []
         post: list[str] = []
-        for line in module.values("softdep"):
+        for line in module.softdeps:
             before, after = parse_softdep(line)
             pre += before
             post += after
-        weak = [word for line in module.values("weakdep") for word in line.split()]
+        weak = [word for line in module.weakdeps for word in line.split()]
         for softdep in config.softdeps:
             if fnmatch.fnmatchcase(module.name, softdep.module):
                 pre += softdep.pre
@@ -118,8 +114,42 @@ def _softdeps(modules: Sequence[Module], config: Config, index: Index) -> dict[i
             if fnmatch.fnmatchcase(module.name, weakdep.module):
                 weak += weakdep.weak
         if pre or post or weak:
-            out[number] = (resolved(pre, number), resolved(post, number), resolved(weak, number))
+            out[module.name] = (resolved(pre, module.name), resolved(post, module.name), resolved(weak, module.name))
     return out
+
+
+class _Parts:
+    """What an index of some of a tree's modules holds whatever their softdeps are."""
+
+    def __init__(self, compiler: _Compiler, chosen: Sequence[int]) -> None:
+        tree = compiler.tree
+        self.chosen = chosen  # numbers in the tree, ascending
+        self.modules = [tree.modules[number] for number in chosen]
+        self.positions = {module.name: position for position, module in enumerate(self.modules)}
+        self.strings = _Strings()
+        self.release = self.strings.text(tree.release)
+        self.nodes = Nodes(self.strings.add)
+        builtin = sorted(set(tree.builtin), key=lambda name: name.encode("utf-8", "surrogateescape"))
+        config, own, built = self._patterns(compiler, {name: position for position, name in enumerate(builtin)})
+        self.roots = [self.nodes.add(config), self.nodes.add(own), self.nodes.add(built)]
+        self.by_name = [self.positions[name] for name in sorted(self.positions, key=str.encode)]
+        self.builtins = [self.strings.text(name) for name in builtin]
+
+    def _patterns(self, compiler: _Compiler, builtin: Mapping[str, int]) -> tuple[Iterable[Pattern], ...]:
+        return (
+            (
+                Pattern(alias.pattern, self.positions.get(module_name(alias.module), NONE))
+                for alias in compiler.config.aliases
+            ),
+            (Pattern(alias, position) for position, module in enumerate(self.modules) for alias in module.aliases),
+            (
+                Pattern(value, builtin[name])
+                for name, fields in sorted(compiler.tree.builtin_modinfo.items())
+                if name in builtin
+                for key, value in fields
+                if key == "alias"
+            ),
+        )
 
 
 class _Compiler:
@@ -127,61 +157,70 @@ class _Compiler:
         self,
         tree: ModuleTree,
         config: Config,
-        dependencies: Dependencies,
-        *,
-        classed: Sequence[DriverClass],
         classes: DriverClass,
         stored: Mapping[str, str],
         byteorder: str,
     ) -> None:
         self.tree = tree
         self.config = config
-        self.dependencies = dependencies
-        self.classed = classed
         self.classes = classes
         self.stored = stored
         self.order = "<" if byteorder == "little" else ">"
-        self.word_order = byteorder
+        self.byteorder = byteorder
+        self.dependencies = resolve(tree.modules)
         self.blacklist = {item.module for item in config.blacklist}
 
-    def compile(self, chosen: Sequence[int], soft: Mapping[int, _Soft]) -> bytes:
-        """The index of the modules CHOSEN (numbers in the tree, ascending)."""
-        strings = _Strings()
-        modules = [self.tree.modules[number] for number in chosen]
-        renumber = {number: position for position, number in enumerate(chosen)}
-        release = strings.text(self.tree.release)
-        rows, links = self._modules(chosen, renumber, soft, strings)
-        positions = {module.name: position for position, module in enumerate(modules)}
-        nodes = Nodes(strings.add)
-        builtin = sorted(set(self.tree.builtin), key=lambda name: name.encode("utf-8", "surrogateescape"))
-        roots = self._roots(nodes, modules, positions, builtin)
-        by_name = sorted(range(len(modules)), key=lambda position: modules[position].name.encode())
-        builtins = [strings.text(name) for name in builtin]
+    def file(self, parts: _Parts, soft: Mapping[str, _Soft]) -> bytes:
+        """The whole index."""
+        rows, links = self._modules(parts, soft)
         sections = {
-            Section.STRINGS: (len(strings.data), bytes(strings.data)),
+            Section.STRINGS: (len(parts.strings.data), bytes(parts.strings.data)),
             Section.MODULES: (len(rows), self._pack(MODULE, rows)),
-            Section.BY_NAME: (len(by_name), self._words(by_name)),
+            Section.BY_NAME: (len(parts.by_name), self._words(parts.by_name)),
             Section.LINKS: (len(links), self._words(links)),
-            Section.NODES: (len(nodes.nodes), self._pack(NODE, nodes.nodes)),
-            Section.VALUES: (len(nodes.values), self._pack(VALUE, nodes.values)),
-            Section.BUILTINS: (len(builtins), self._words(builtins)),
+            Section.NODES: (len(parts.nodes.nodes), self._pack(NODE, parts.nodes.nodes)),
+            Section.VALUES: (len(parts.nodes.values), self._pack(VALUE, parts.nodes.values)),
+            Section.BUILTINS: (len(parts.builtins), self._words(parts.builtins)),
         }
-        return self._file(sections, release, roots, nodes.stars)
+        table = struct.calcsize(self.order + layout(TABLE))
+        header = struct.Struct(self.order + layout(HEADER))
+        body = bytearray(header.size + len(Section) * table)
+        directory = b""
+        for section in Section:
+            count, data = sections[section]
+            body += bytes(-len(body) % 8)
+            directory += struct.pack(self.order + layout(TABLE), len(body), count)
+            body += data
+        body += bytes(-len(body) % 8)
+        body[header.size : header.size + len(directory)] = directory
 
-    def _modules(
-        self, chosen: Sequence[int], renumber: Mapping[int, int], soft: Mapping[int, _Soft], strings: _Strings
-    ) -> tuple[list[list[int]], list[int]]:
+        def head(total: int, weighted: int) -> bytes:
+            return header.pack(
+                MAGIC, BYTE_ORDER, VERSION, len(body), total, weighted, self._digest(), parts.release,
+                int(self.classes), *parts.roots, parts.nodes.stars,
+            )  # fmt: skip
+
+        body[: header.size] = head(0, 0)
+        body[: header.size] = head(*checksum(body, self.byteorder))
+        return bytes(body)
+
+    def _modules(self, parts: _Parts, soft: Mapping[str, _Soft]) -> tuple[list[list[int]], list[int]]:
+        """The MODULES and LINKS sections."""
+        renumber = {number: position for position, number in enumerate(parts.chosen)}
+        text = parts.strings.text
         links: list[int] = []
         rows = []
-        for number in chosen:
-            module = self.tree.modules[number]
+        for number, module in zip(parts.chosen, parts.modules, strict=True):
             closure = self.dependencies.closure[number]
             missing = next((other for other in closure if other not in renumber), None)
             if missing is not None:
                 raise TinykmodError(module.name, f"needs {self.tree.modules[missing].name}, which is left out")
             deps = [renumber[other] for other in closure]
             direct = [renumber[other] for other in self.dependencies.direct[number]]
-            around = [[renumber[other] for other in part if other in renumber] for part in soft.get(number, _NO_SOFT)]
+            around = [
+                [parts.positions[name] for name in part if name in parts.positions]
+                for part in soft.get(module.name, _NO_SOFT)
+            ]
             options = " ".join(item.text for item in self.config.options if item.module == module.name)
             path = self.stored.get(module.name, module.path)
             flags = ModuleFlag(0)
@@ -194,57 +233,17 @@ class _Compiler:
             at_soft = len(links)
             links += [other for part in around for other in part]
             rows.append([
-                strings.text(module.name), strings.text(path), strings.text(options), at, at_soft, module.size,
-                int(self.classed[number]), int(flags), len(deps), len(direct), *map(len, around), 0,
-            ])
+                text(module.name), text(path), text(options), at, at_soft, module.size, int(driver_class(module)),
+                int(flags), len(deps), len(direct), *map(len, around), 0,
+            ])  # fmt: skip
         return rows, links
 
-    def _roots(
-        self, nodes: Nodes, modules: Sequence[Module], positions: Mapping[str, int], builtin: Sequence[str]
-    ) -> list[int]:
-        config = (
-            Pattern(alias.pattern, positions.get(module_name(alias.module), NONE)) for alias in self.config.aliases
-        )
-        own = (Pattern(alias, position) for position, module in enumerate(modules) for alias in module.aliases)
-        numbers = {name: position for position, name in enumerate(builtin)}
-        built = (
-            Pattern(value, numbers[name])
-            for name, fields in sorted(self.tree.builtin_modinfo.items())
-            if name in numbers
-            for key, value in fields
-            if key == "alias"
-        )
-        return [nodes.add(config), nodes.add(own), nodes.add(built)]
-
-    def _file(
-        self, sections: Mapping[Section, tuple[int, bytes]], release: int, roots: Sequence[int], stars: int
-    ) -> bytes:
-        table = struct.calcsize(self.order + layout(TABLE))
-        body = bytearray(struct.calcsize(self.order + layout(HEADER)) + len(Section) * table)
-        directory = b""
-        for section in Section:
-            count, data = sections[section]
-            body += bytes(-len(body) % 8)
-            directory += struct.pack(self.order + layout(TABLE), len(body), count)
-            body += data
-        body += bytes(-len(body) % 8)
-        header = struct.Struct(self.order + layout(HEADER))
-        body[header.size : header.size + len(directory)] = directory
-
-        def head(total: int, weighted: int) -> bytes:
-            return header.pack(
-                MAGIC, BYTE_ORDER, VERSION, len(body), total, weighted, self._digest(), release,
-                int(self.classes), *roots, stars,
-            )
-
-        body[: header.size] = head(0, 0)
-        body[: header.size] = head(*checksum(body, self.word_order))
-        return bytes(body)
-
     def _digest(self) -> bytes:
-        source = hashlib.sha256(self.tree.digest)
-        source.update(repr(self.config).encode("utf-8", "surrogateescape"))
-        return source.digest()
+        """Of the tree and of what the configuration says, wherever its files lie."""
+        config = self.config
+        said = (config.aliases, config.options, config.blacklist, config.softdeps, config.weakdeps)
+        texts = repr([[item[:-1] for item in kind] for kind in said]).encode("utf-8", "surrogateescape")
+        return hashlib.sha256(self.tree.digest + texts).digest()
 
     def _pack(self, record: dict[str, str], rows: Iterable[Sequence[int]]) -> bytes:
         pack = struct.Struct(self.order + layout(record)).pack

@@ -11,6 +11,7 @@ a search, and the cost is bounded by the length of the modalias times the nodes,
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -107,26 +108,22 @@ _Row = tuple[str, int, str, str, Pattern]
 _Work = tuple[int, list[_Row], int, str]
 
 
+#: What is one symbol though it may be several characters, in a pattern that normalise_pattern() accepts.
+_SPECIAL = re.compile(r"\[[^]]*\]|\\.|[*?]")
+
+
 def _symbols(text: str, classes: dict[str, str]) -> str:
     """TEXT as one character a token; CLASSES collects the brackets that are met."""
-    if not any(char in text for char in "*?[\\"):
-        return text
-    out: list[str] = []
-    position = 0
-    while position < len(text):
-        char = text[position]
-        if char == "[":
-            end = text.index("]", position) + 1
-            out.append(classes.setdefault(text[position:end], chr(_CLASS + len(classes))))
-            position = end
-            continue
-        if char == "\\" and position + 1 < len(text):
-            position += 1
-            out.append(chr(_ESCAPED + ord(text[position])))
-        else:
-            out.append({"*": _STAR, "?": _ANY}.get(char, char))
-        position += 1
-    return "".join(out)
+
+    def symbol(found: re.Match[str]) -> str:
+        token = found[0]
+        if token[0] == "[":
+            return classes.setdefault(token, chr(_CLASS + len(classes)))
+        if token[0] == "\\":
+            return chr(_ESCAPED + ord(token[1]))
+        return _STAR if token == "*" else _ANY
+
+    return _SPECIAL.sub(symbol, text)
 
 
 def _ordinary(symbol: str) -> bool:
@@ -144,6 +141,8 @@ def _key(symbols: str, depth: int) -> int:
 
 
 def _spell(symbols: str, brackets: dict[str, str]) -> str:
+    if symbols.isascii():
+        return symbols
     out = []
     for symbol in symbols:
         if symbol in brackets:

@@ -198,21 +198,23 @@ class Index:
         if number is None:
             raise KeyError(name)
         row = self._row(number)
-        soft = row["soft"]
-        parts = []
-        for part in ("n_pre", "n_post", "n_weak"):
-            parts.append([self._name(other) for other in self._linked(soft, row[part])])
-            soft += row[part]
+        n_deps, n_pre, n_post = row["n_deps"], row["n_pre"], row["n_post"]
+
+        def linked(first: int, count: int) -> list[str]:
+            return [self._name(other) for other in self._linked(first, count)]
+
         return ModuleRecord(
-            self._text(row["name"]),
-            self._text(row["path"]),
-            self._text(row["options"]),
-            [self._name(other) for other in self._linked(row["deps"], row["n_deps"])],
-            [self._name(other) for other in self._linked(row["deps"] + row["n_deps"], row["n_direct"])],
-            *parts,
-            DriverClass(row["classes"]),
-            ModuleFlag(row["flags"]),
-            row["size"],
+            name=self._text(row["name"]),
+            path=self._text(row["path"]),
+            options=self._text(row["options"]),
+            deps=linked(row["deps"], n_deps),
+            direct=linked(row["deps"] + n_deps, row["n_direct"]),
+            pre=linked(row["soft"], n_pre),
+            post=linked(row["soft"] + n_pre, n_post),
+            weak=linked(row["soft"] + n_pre + n_post, row["n_weak"]),
+            classes=DriverClass(row["classes"]),
+            flags=ModuleFlag(row["flags"]),
+            size=row["size"],
         )
 
     def options(self, module: str) -> str:
@@ -299,17 +301,26 @@ class Index:
         they need, then it, then its `post` softdeps. A blacklisted module is left out where only an alias led
         to it; dependencies and softdeps are never left out.
         """
-        steps: dict[int, Step] = {}
-        visited: set[int] = set()
+        requests = []
         for name in wanted:
             for match in self.lookup(name):
-                number = self._number(match.module)
-                if match.builtin or number is None:
-                    continue
-                if match.pattern and self._row(number)["flags"] & ModuleFlag.BLACKLISTED:
-                    continue
-                step = Step(match.module, "modalias" if match.pattern else "request", name)
-                self._visit(number, step, steps, visited)
+                if not match.builtin and not (match.pattern and self.is_blacklisted(match.module)):
+                    requests.append(Step(match.module, "modalias" if match.pattern else "request", name))
+        return self.order(requests)
+
+    def is_blacklisted(self, module: str) -> bool:
+        """Whether the configuration keeps MODULE from being loaded on behalf of an alias."""
+        return bool(self.module(module).flags & ModuleFlag.BLACKLISTED)
+
+    def order(self, requests: Iterable[Step]) -> list[Step]:
+        """The modules of REQUESTS and all that they need, as plan() puts them."""
+        steps: dict[int, Step] = {}
+        visited: set[int] = set()
+        for step in requests:
+            number = self._number(step.module)
+            if number is None:
+                raise KeyError(step.module)
+            self._visit(number, step, steps, visited)
         return list(steps.values())
 
     def _visit(self, number: int, step: Step, steps: dict[int, Step], visited: set[int]) -> None:

@@ -21,6 +21,8 @@ def normalise_pattern(pattern: str) -> str:
 
     Raises ConfigError where a bracket is not matched, which kmod refuses as well.
     """
+    if "[" not in pattern and "]" not in pattern:
+        return pattern.replace("-", "_")
     out: list[str] = []
     position = 0
     while position < len(pattern):

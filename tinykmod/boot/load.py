@@ -1,0 +1,96 @@
+"""Loading what devices ask for, one module at a time: the twin of cext/core/load.pxi."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tinykmod.boot import cmdline
+from tinykmod.boot.sysfs import Device
+from tinykmod.boot.system import MODULE_INIT_COMPRESSED_FILE, System
+from tinykmod.index.reader import Index
+from tinykmod.index.records import Step
+from tinykmod.index.schema import DriverClass, ModuleFlag
+
+
+class Loaded(NamedTuple):
+    """What became of one step: RESULT is 0 or a negative errno, then ERROR says why."""
+
+    step: Step
+    path: str  # below /lib/modules/RELEASE
+    options: str
+    result: int
+    error: str
+
+
+def rank(classes: DriverClass) -> int:
+    """Lower goes first: buses and disks lead to the root, then USB hosts, then the display, then the rest."""
+    if classes & (DriverClass.STORAGE | DriverClass.BUS):
+        return 0
+    if classes & DriverClass.USB:
+        return 1
+    return 2 if classes & DriverClass.GPU else 3
+
+
+def plan(index: Index, devices: Iterable[Device], command_line: str = "") -> list[Step]:
+    """What DEVICES ask for, in the order in which the loader would load it. Each modalias counts once."""
+    requests: dict[str, Step] = {}
+    for modalias in dict.fromkeys(device.modalias for device in devices):
+        for match in index.match(modalias) if modalias else ():
+            filtered = index.is_blacklisted(match.module) if not match.builtin else True
+            if not filtered and not cmdline.blacklists(command_line, match.module):
+                requests.setdefault(match.module, Step(match.module, "modalias", modalias))
+    ranked = sorted(requests.values(), key=lambda step: rank(index.module(step.module).classes))
+    return index.order(ranked)
+
+
+def options_of(index: Index, module: str, command_line: str) -> str:
+    """What MODULE gets: the configuration's options, then the kernel command line's, as finit_module wants them."""
+    given = (index.options(module), cmdline.options_of(command_line, module))
+    return " ".join(text for text in given if text)
+
+
+def load(
+    index: Index, steps: Iterable[Step], system: System, directory: Path, command_line: str = ""
+) -> Iterator[Loaded]:
+    """Load STEPS in order from DIRECTORY (/lib/modules/RELEASE). What needs a module that failed is not tried."""
+    failed: set[str] = set()
+    for step in steps:
+        module = index.module(step.module)
+        options = options_of(index, module.name, command_line)
+        missing = next((name for name in module.deps if name in failed), None)
+        if missing is not None:
+            result, error = -errno.EINVAL, f"it needs {missing}, which was not loaded"
+        elif not _stays_inside(module.path):
+            result, error = -errno.EINVAL, "its path in the index leads out of the modules' directory"
+        elif cmdline.blacklisted_by_kernel(command_line, module.name):
+            result, error = -errno.EPERM, "blacklisted on the kernel command line (module_blacklist=)"
+        else:
+            path = directory / module.path
+            flags = MODULE_INIT_COMPRESSED_FILE if module.flags & ModuleFlag.COMPRESSED else 0
+            result = system.finit_module(path, options, flags)
+            # What something else has loaded is there.
+            result = 0 if result == -errno.EEXIST else result
+            error = "" if result == 0 else _why(path, -result)
+        if result:
+            failed.add(module.name)
+        yield Loaded(step, module.path, options, result, error)
+
+
+def _stays_inside(path: str) -> bool:
+    return bool(path) and not path.startswith("/") and ".." not in path.split("/")
+
+
+def _why(path: Path, number: int) -> str:
+    if number == errno.ENOENT and not path.exists():
+        return "its file is not here"
+    if number == errno.ENOENT:
+        return "unknown symbol (the kernel names it in the line above)"
+    if number == errno.ENOEXEC:
+        return "not a module for this kernel (other version or architecture, or damaged)"
+    if number == errno.EOPNOTSUPP:
+        return "compressed, and this kernel does not decompress modules"
+    return os.strerror(number)
