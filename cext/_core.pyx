@@ -1,8 +1,6 @@
 # cython: language_level=3, cdivision=True, boundscheck=False, wraparound=False
 # The extension tinykmod._core: the parts of the core that the build side uses, and their Python faces.
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-
 from libc_sys cimport *
 
 include "core/format.pxi"     # the index's records, generated from the schema

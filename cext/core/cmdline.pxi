@@ -100,8 +100,8 @@ cdef void put_value(Text* options, const char* value, size_t n) noexcept nogil:
 
 
 cdef bint cmdline_blacklisted(const char* text, const char* module, bint* by_kernel) noexcept nogil:
-    # Whether the command line keeps MODULE from being loaded on behalf of an alias; BY_KERNEL: `module_blacklist=` does,
-    # and the kernel refuses it, whoever asks.
+    # Whether the command line keeps MODULE from being loaded on behalf of an alias; BY_KERNEL: `module_blacklist=`
+    # does, and the kernel refuses it, whoever asks.
     cdef Word word
     cdef bint kernel
     cdef bint found = False

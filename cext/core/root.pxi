@@ -126,7 +126,8 @@ cdef void probe_superblock(Seen* seen, int fd) noexcept nogil:
     incompatible = little32(block + 96)
     text = text_over(seen.kind, sizeof(seen.kind))
     # 0x2c0: extents, 64bit, flex_bg; 4 in the compatible features: a journal.
-    put(&text, either((incompatible & 0x2c0) != 0, b"ext4", either((little32(block + 92) & 4) != 0, b"ext3", b"ext2")))
+    put(&text, either((incompatible & 0x2c0) != 0, b"ext4",
+                      either((little32(block + 92) & 4) != 0, b"ext3", b"ext2")))
     text = text_over(seen.uuid, sizeof(seen.uuid))
     put_uuid(&text, block + 104, False)
     text = text_over(seen.label, sizeof(seen.label))

@@ -66,7 +66,7 @@ cdef int tool_usage(const char* usage) noexcept nogil:
 
 
 cdef bint tool_open(Loader* loader, const Options* options) noexcept nogil:
-    # The index (or the text files) of the running kernel, or of -S in -d. False where there is neither; a line said so.
+    # The index (or the text files) of the running kernel, or of -S in -d. False, and a line, where there is neither.
     cdef char path[4096]
     cdef Text text = text_over(path, sizeof(path))
     cdef Text release
@@ -229,7 +229,8 @@ cdef int rmmod_main(int argc, char** argv) noexcept nogil:
         result = seam_delete_module(name)
         if result != 0:
             failed = 1
-            log_why(&loader, LOG_ERROR, b"module", argv[i], either(result == -ENOENT, b"not loaded", strerror(-result)))
+            log_why(&loader, LOG_ERROR, b"module", argv[i],
+                    either(result == -ENOENT, b"not loaded", strerror(-result)))
     return failed
 
 

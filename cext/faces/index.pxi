@@ -144,11 +144,11 @@ def cmdline_options_of(str text, str module):
     """As tinykmod.boot.cmdline.options_of()."""
     cdef char buffer[CMDLINE_MOST]
     cdef Text options = text_over(buffer, CMDLINE_MOST)
-    cmdline_options(encoded(text), encoded(module), &options)
+    cmdline_options(encoded(text)[:CMDLINE_MOST - 1], encoded(module), &options)
     return decoded(buffer)
 
 
 def cmdline_blacklists(str text, str module):
     """As tinykmod.boot.cmdline.blacklists()."""
     cdef bint by_kernel = False
-    return bool(cmdline_blacklisted(encoded(text), encoded(module), &by_kernel))
+    return bool(cmdline_blacklisted(encoded(text)[:CMDLINE_MOST - 1], encoded(module), &by_kernel))

@@ -21,8 +21,9 @@ class Word(NamedTuple):
 def parse(text: str) -> list[Word]:
     """The words of TEXT. Blanks inside double quotes do not end a word; quotes around the word, or around its
     value, are not part of it: `a="b c"` and `"a=b c"` are the same word."""
-    words = []
-    text = text[:LIMIT].partition("\0")[0]
+    words: list[Word] = []
+    data = text.encode("utf-8", "surrogateescape")[:LIMIT]
+    text = data.partition(b"\0")[0].decode("utf-8", "surrogateescape")
     position = 0
     while True:
         while position < len(text) and text[position] in _BLANKS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -61,6 +61,13 @@ def byteorder_of(data: bytes | memoryview, which: str) -> Literal["little", "big
     if mark == BYTE_ORDER.to_bytes(4, "big"):
         return "big"
     raise IndexFormatError(which, "damaged: the byte-order mark is neither way round")
+
+
+def _position(names: Sequence[bytes], name: str) -> int | None:
+    """Where NAME is in NAMES, which are sorted."""
+    wanted = name.encode("utf-8", "surrogateescape")
+    position = bisect_left(names, wanted)
+    return position if names[position : position + 1] == [wanted] else None
 
 
 class Index:
@@ -170,9 +177,8 @@ class Index:
         return self._text(self._row(number)["name"])
 
     def _number(self, name: str) -> int | None:
-        wanted = name.encode("utf-8", "surrogateescape")
-        position = bisect_left(self._names, wanted)
-        return self._by_name[position] if self._names[position : position + 1] == [wanted] else None
+        position = _position(self._names, name)
+        return None if position is None else self._by_name[position]
 
     def _linked(self, first: int, count: int) -> tuple[int, ...]:
         if first + count > len(self._links):
@@ -265,7 +271,7 @@ class Index:
             matches = [Match(plain, "")]
         if matches is None:
             matches = self._search(Root.ALIAS, name)
-        if matches is None and plain in self.builtin:
+        if matches is None and _position(self._builtins, plain) is not None:
             matches = [Match(plain, "", True)]
         if matches is None:
             matches = self._search(Root.BUILTIN, name)
@@ -289,7 +295,7 @@ class Index:
             if root == Root.BUILTIN:
                 if number >= len(self._builtins):
                     raise self._damaged(f"there is no builtin module {number}")
-                out.append(Match(self.builtin[number], pattern, True))
+                out.append(Match(self._builtins[number].decode("utf-8", "surrogateescape"), pattern, True))
             else:
                 out.append(Match(self._name(number), pattern))
         return out

@@ -1,0 +1,242 @@
+"""What is handed to the kernel: order, options, errors. The loader over its fake seam, and the twin over one too."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from conftest import make_sysroot
+from make_tree import RELEASE, make_tree
+
+from tinykmod.boot.load import load, plan
+from tinykmod.boot.sysfs import devices
+from tinykmod.index.compiler import compile_index
+from tinykmod.index.reader import Index
+from tinykmod.kmod.config import read_config
+from tinykmod.modules.tree import read_tree
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+MODULES = {
+    "kernel/base.ko": {"exports": {"base": 1}},
+    "kernel/crc.ko": {"modinfo": [("alias", "crypto-crc")]},
+    "kernel/disk.ko": {
+        "imports": {"base": 1, "device_add_disk": None},
+        "modinfo": [("alias", "pci:disk*"), ("softdep", "pre: crypto-crc")],
+    },
+    "kernel/sound.ko": {"imports": {"base": 1}, "modinfo": [("alias", "pci:sound*")]},
+    "kernel/spare.ko": {"modinfo": [("alias", "pci:disk1")]},
+    "kernel/packed.ko.xz": {"modinfo": [("alias", "pci:packed")]},
+}
+DEVICES = {"pci/1": "pci:sound1", "pci/2": "pci:disk1", "pci/3": "pci:disk1", "usb/4": "pci:packed", "usb/5": "",
+           "usb/6": "pci:unknown"}  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return image(tmp_path / "root", "options disk a=1\n")
+
+
+def image(root: Path, config: str = "") -> Path:
+    """A root as an image has it: modules, index, and the text files."""
+    make_tree(root, MODULES, config=config)
+    directory = root / "lib/modules" / RELEASE
+    (directory / "tinykmod.tki").write_bytes(compile_index(read_tree(root, RELEASE), read_config(root)))
+    subprocess.run(["/sbin/depmod", "-b", root, RELEASE], check=True)
+    return root
+
+
+def calls(done: subprocess.CompletedProcess[str]) -> list[str]:
+    lines = (line.partition("finit_module ") for line in done.stdout.splitlines())
+    return [what for before, found, what in lines if found and not before]
+
+
+class Fake:
+    """The twin's seam: answers by module name, and remembers."""
+
+    def __init__(self, fail: Mapping[str, int]) -> None:
+        self.fail = fail
+        self.calls: list[str] = []
+
+    def finit_module(self, path: Path, options: str, flags: int) -> int:
+        if not path.exists():
+            return -errno.ENOENT
+        result = -self.fail.get(path.name.split(".")[0], 0)
+        said = [path.name, options, f"flags={flags}" if flags else "", f"= {result}"]
+        self.calls.append(" ".join(word for word in said if word))
+        return result
+
+
+def twin_calls(root: Path, sysroot: Path, fail: Mapping[str, int]) -> list[str]:
+    directory = root / "lib/modules" / RELEASE
+    index = Index((directory / "tinykmod.tki").read_bytes())
+    text = (sysroot / "proc/cmdline").read_text()
+    fake = Fake(fail)
+    list(load(index, plan(index, devices(sysroot), text), fake, directory, text))
+    return fake.calls
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "fail"),
+    [
+        ("", {}),
+        ("disk.b=2 base.c=3 quiet", {}),
+        ("modprobe.blacklist=sound,base", {}),
+        ("module_blacklist=base", {}),
+        ("", {"base": errno.ENOEXEC}),
+        ("", {"crc": errno.ENODEV, "disk": errno.EEXIST}),
+        ("", {"disk": errno.EINVAL}),
+    ],
+)
+def test_loader_and_twin_load_alike(
+    root: Path, tmp_path: Path, run_fake: Run, cmdline: str, fail: dict[str, int]
+) -> None:
+    sysroot = make_sysroot(tmp_path / "sysroot", DEVICES, cmdline)
+    done = run_fake("tinykmod", "coldplug", "-d", root, "-S", RELEASE, "--sysroot", sysroot, fail=fail)
+    assert calls(done) == twin_calls(root, sysroot, fail)
+    assert calls(done)
+
+
+def test_disks_go_before_sound_and_needs_before_both(root: Path, tmp_path: Path, run_fake: Run) -> None:
+    sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
+    done = run_fake("tinykmod", "coldplug", "-d", root, "-S", RELEASE, "--sysroot", sysroot)
+    assert done.returncode == 0
+    order = [call.split(".")[0] for call in calls(done)]
+    assert order[:3] == ["base", "crc", "disk"]
+    assert sorted(order[3:]) == ["packed", "sound", "spare"]
+    assert "disk.ko a=1 = 0" in calls(done)
+    assert "packed.ko.xz flags=4 = 0" in calls(done)
+
+
+def test_what_needs_a_module_that_failed_is_not_tried(root: Path, tmp_path: Path, run_fake: Run) -> None:
+    sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
+    done = run_fake("tinykmod", "coldplug", "-d", root, "-S", RELEASE, "--sysroot", sysroot,
+                    fail={"base": errno.ENOEXEC})  # fmt: skip
+    assert done.returncode == 1
+    assert sorted(call.split(".")[0] for call in calls(done)) == ["base", "crc", "packed", "spare"]
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3
+    assert "module base: not a module for this kernel" in lines[0]
+    assert sum("it needs base, which was not loaded" in line for line in lines) == 2
+
+
+def test_a_softdep_that_fails_keeps_nothing_from_loading(root: Path, tmp_path: Path, run_fake: Run) -> None:
+    sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
+    done = run_fake("tinykmod", "coldplug", "-d", root, "-S", RELEASE, "--sysroot", sysroot,
+                    fail={"crc": errno.ENODEV})  # fmt: skip
+    assert "disk.ko a=1 = 0" in calls(done)
+
+
+def test_modprobe_loads_a_name_or_an_alias_with_its_needs(root: Path, run_fake: Run) -> None:
+    for word in ("disk", "pci:disk7"):
+        done = run_fake("modprobe", "-q", "-d", root, "-S", RELEASE, "--", word, "x=1", 'y=a b')
+        assert (done.returncode, done.stderr) == (0, "")
+        assert calls(done) == ["base.ko = 0", "crc.ko = 0", 'disk.ko a=1 x=1 y="a b" = 0']
+
+
+def test_modprobe_exit_codes(root: Path, run_fake: Run) -> None:
+    base = ("-d", root, "-S", RELEASE)
+    assert run_fake("modprobe", *base, "nowhere").returncode == 1
+    assert "nowhere: not found" in run_fake("modprobe", *base, "nowhere").stderr
+    assert run_fake("modprobe", "-q", *base, "nowhere").stderr == ""
+    assert run_fake("modprobe", *base, "disk", fail={"disk": errno.EEXIST}).returncode == 0
+    assert run_fake("modprobe", *base, "disk", fail={"disk": errno.ENOENT}).returncode == 1
+    assert run_fake("modprobe", *base, "-a", "crc", "nowhere", "sound").returncode == 1
+    assert len(calls(run_fake("modprobe", *base, "-a", "crc", "nowhere", "sound"))) == 3
+    assert run_fake("modprobe").returncode == 1
+    assert run_fake("modprobe", "-Z", "disk").stderr.startswith("usage: modprobe")
+
+
+def test_modprobe_dry_run_prints_what_debians_modprobe_prints(root: Path, run_fake: Run) -> None:
+    ours = run_fake("modprobe", "-n", "-v", "-d", root, "-S", RELEASE, "sound")
+    kmod = ["/sbin/modprobe", "-n", "-v", "-C", "/dev/null", "-d", root, "-S", RELEASE, "sound"]
+    theirs = subprocess.run(kmod, capture_output=True, text=True, check=True)
+    assert ours.stdout == theirs.stdout != ""
+
+
+def test_a_blacklisted_module_loads_by_name_only(tmp_path: Path, run_fake: Run) -> None:
+    root = image(tmp_path / "root", "blacklist sound\n")
+    base = ("-d", root, "-S", RELEASE)
+    assert calls(run_fake("modprobe", *base, "pci:sound1")) == []
+    assert calls(run_fake("modprobe", *base, "sound")) == ["base.ko = 0", "sound.ko = 0"]
+
+
+def test_modules_that_are_live_are_left_alone(root: Path, tmp_path: Path, run_fake: Run) -> None:
+    sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
+    for name, state in (("base", "live"), ("crc", "coming")):
+        (sysroot / "sys/module" / name).mkdir(parents=True)
+        (sysroot / "sys/module" / name / "initstate").write_text(f"{state}\n")
+    done = run_fake("modprobe", "-d", root, "-S", RELEASE, "--sysroot", sysroot, "disk")
+    assert calls(done) == ["disk.ko a=1 = 0"]
+
+
+def test_a_module_that_is_not_in_the_image_is_said_so(root: Path, tmp_path: Path, run_fake: Run) -> None:
+    (root / "lib/modules" / RELEASE / "kernel/base.ko").unlink()
+    sysroot = make_sysroot(tmp_path / "sysroot", {"pci/1": "pci:sound1", "pci/2": "pci:packed"})
+    done = run_fake("tinykmod", "coldplug", "-d", root, "-S", RELEASE, "--sysroot", sysroot)
+    assert "module base: its file is not here" in done.stderr
+    assert calls(done) == ["packed.ko.xz flags=4 = 0"]
+
+
+def test_text_files_stand_in_for_a_damaged_index(root: Path, tmp_path: Path, run_fake: Run) -> None:
+    index = root / "lib/modules" / RELEASE / "tinykmod.tki"
+    index.write_bytes(b"damaged")
+    sysroot = make_sysroot(tmp_path / "sysroot", {"pci/1": "pci:sound-1", "pci/2": "pci:packed"})
+    done = run_fake("tinykmod", "coldplug", "-d", root, "-S", RELEASE, "--sysroot", sysroot)
+    assert [call for call in calls(done) if "packed" not in call] == ["base.ko = 0", "sound.ko = 0"]
+    assert "packed.ko.xz flags=4 = 0" in calls(done)
+    done = run_fake("modprobe", "-d", root, "-S", RELEASE, "sound", "a=1")
+    assert calls(done) == ["base.ko = 0", "sound.ko a=1 = 0"]
+    shutil.rmtree(root / "lib/modules" / RELEASE)
+    gone = run_fake("modprobe", "-d", root, "-S", RELEASE, "sound")
+    assert (gone.returncode, gone.stderr.count("\n")) == (1, 1)
+
+
+def test_an_index_of_another_kernel_is_not_used(root: Path, tmp_path: Path, run_fake: Run) -> None:
+    other = "7.0.0-other"
+    directory = root / "lib/modules"
+    (directory / RELEASE).rename(directory / other)
+    for text in ("modules.dep", "modules.alias"):
+        (directory / other / text).unlink()
+    done = run_fake("modprobe", "-d", root, "-S", other, "sound")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "made for another kernel" in done.stderr
+
+
+def test_a_path_that_leads_out_is_not_followed(tmp_path: Path, run_fake: Run) -> None:
+    root = make_tree(tmp_path / "root", MODULES)
+    tree = read_tree(root, RELEASE)
+    for bad in ("../../../../etc/evil.ko", "/etc/evil.ko", "kernel/../../evil.ko", ""):
+        data = compile_index(tree, read_config(root), stored={"crc": bad})
+        (root / "lib/modules" / RELEASE / "tinykmod.tki").write_bytes(data)
+        done = run_fake("modprobe", "-d", root, "-S", RELEASE, "crc")
+        assert (done.returncode, calls(done)) == (1, [])
+        assert "leads out" in done.stderr
+        fake = Fake({})
+        index = Index(data)
+        assert [step.error for step in load(index, index.plan(["crc"]), fake, root)] != [""]
+        assert fake.calls == []
+
+
+def test_insmod_and_rmmod(root: Path, run_fake: Run) -> None:
+    path = root / "lib/modules" / RELEASE / "kernel/crc.ko"
+    assert run_fake("insmod", path, "a=1", "b=c d").stdout == 'finit_module crc.ko a=1 b="c d" = 0\n'
+    refused = run_fake("insmod", path, fail={"crc": errno.EEXIST})
+    assert (refused.returncode, "File exists" in refused.stderr) == (1, True)
+    assert run_fake("insmod", path.with_name("none.ko")).returncode == 1
+    assert run_fake("rmmod", "some-name").stdout == "delete_module some_name = 0\n"
+    busy = run_fake("rmmod", "some", "other", fail={"some": errno.EAGAIN})
+    assert (busy.returncode, busy.stdout.count("\n")) == (1, 2)
+
+
+def test_lsmod_is_what_kmod_prints(run_fake: Run) -> None:
+    theirs = subprocess.run(["/sbin/lsmod"], capture_output=True, text=True, check=False)
+    ours = run_fake("lsmod")
+    if Path("/proc/modules").exists():
+        assert ours.stdout == theirs.stdout
+    else:
+        assert (ours.returncode, theirs.returncode) == (1, 1)
