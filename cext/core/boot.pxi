@@ -9,10 +9,10 @@ cdef void boot_main(int argc, char** argv) noexcept nogil:
     cdef Root root
     cdef int events
     memset(&loader, 0, sizeof(loader))
+    loader.started = seam_now()
     loader.root = loader.sysroot = b""
     loader.kmsg = loader.modules_fd = -1
     boot_mounts()
-    loader.started = seam_now()
     boot_log(&loader)
     read_small(AT_FDCWD, b"/proc/cmdline", loader.cmdline, sizeof(loader.cmdline))
     boot_trace(&loader)

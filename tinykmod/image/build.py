@@ -94,7 +94,9 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
     chosen = select(tree, whole, request.classes, request.add, config)
     modules = [tree.by_name[name] for name in chosen]
     stored = {module.name: _stored_path(tree, module, config) for module in modules}
-    data = compile_index(tree, modprobe_config, only=chosen.keys(), whole=whole, classes=request.classes, stored=stored)
+    data = compile_index(
+        tree, modprobe_config, only=chosen.keys(), whole=whole, classes=request.classes, stored=stored
+    )
     home = f"lib/modules/{tree.release}"
     texts = {INDEX_NAME: data, **_text_files(modules, Index(data), stored)}
     own = [*system, *(cpio.regular(f"{home}/{name}", text) for name, text in texts.items())]

@@ -1,0 +1,73 @@
+# cython: language_level=3, cdivision=True, boundscheck=False, wraparound=False
+# The floor that the loader is measured against: a program that opens and finit_module()s the files that /floor lists,
+# in that order, and mounts the root. It discovers, matches and decides nothing. See scripts/bench_floor.py.
+
+from libc_sys cimport *
+
+include "core/format.pxi"
+include "core/text.pxi"
+include "core/memory.pxi"
+include "core/seam_linux.pxi"
+
+cdef extern from "<sys/reboot.h>" nogil:
+    enum: RB_POWER_OFF
+    int reboot(int how)
+
+
+cdef char* take_line(char** rest) noexcept nogil:
+    # The next line of REST, its newline turned into a NUL; NULL at the end.
+    cdef char* line = rest[0]
+    cdef char* at = line
+    if line[0] == 0:
+        return NULL
+    while at[0] and at[0] != c'\n':
+        at += 1
+    if at[0]:
+        at[0] = 0
+        at += 1
+    rest[0] = at
+    return line
+
+
+cdef void say(const char* what, int64_t number) noexcept nogil:
+    cdef char buffer[128]
+    cdef Text text = text_over(buffer, sizeof(buffer))
+    # The kernel's log at a priority that the console shows: what goes to the console itself is lost in the power-off.
+    cdef int fd = open(b"/dev/kmsg", O_WRONLY)
+    put(&text, b"<3>")
+    put(&text, what)
+    put_number(&text, number)
+    put_char(&text, c'\n')
+    write(fd, buffer, text.used)
+    close(fd)
+
+
+cdef public int main(int argc, char** argv) noexcept nogil:
+    # /floor: the root's device, its type, then a module's path a line.
+    cdef int64_t begun = seam_now()
+    cdef size_t size
+    cdef char* rest
+    cdef char* device
+    cdef char* kind
+    cdef char* path
+    cdef int fd
+    cdef int failed = 0
+    mkdir(b"/sysroot", 0o755)
+    mount(b"devtmpfs", b"/dev", b"devtmpfs", 0, NULL)
+    rest = read_whole(AT_FDCWD, b"/floor", &size)
+    device = take_line(&rest)
+    kind = take_line(&rest)
+    path = take_line(&rest)
+    while path != NULL:
+        fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC)
+        failed += fd < 0 or seam_finit_module(fd, b"", 0) != 0
+        close(fd)
+        path = take_line(&rest)
+    # A disk whose driver probes on its own comes a little later: the shortest sleep there is.
+    while mount(device, b"/sysroot", kind, MS_RDONLY, NULL) != 0:
+        poll(NULL, 0, 1)
+    say(b"floor: mounted after ns ", seam_now() - begun)
+    say(b"floor: modules that failed ", failed)
+    reboot(RB_POWER_OFF)
+    while True:
+        pause()
