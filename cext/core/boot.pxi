@@ -2,6 +2,7 @@
 
 cdef enum:
     WAIT_LINE = 10  # seconds between two lines that say what is awaited
+    WALK_AGAIN = 100  # milliseconds between two walks where there are no events
 
 
 cdef void boot_main(int argc, char** argv) noexcept nogil:
@@ -54,10 +55,8 @@ cdef void boot_log(Loader* loader) noexcept nogil:
         close(fd)
     loader.kmsg = open(b"/dev/kmsg", O_WRONLY | O_CLOEXEC)
     # The kernel lets user space write ten lines in five seconds; a report is longer.
-    fd = open(b"/proc/sys/kernel/printk_devkmsg", O_WRONLY | O_CLOEXEC)
-    if fd >= 0:
-        write(fd, b"on", 2)
-        close(fd)
+    read_small(AT_FDCWD, PRINTK_DEVKMSG, loader.devkmsg, sizeof(loader.devkmsg))
+    write_small(PRINTK_DEVKMSG, b"on")
     log_line(loader, LOG_INFO, b"init started")
 
 
@@ -80,6 +79,8 @@ cdef void boot_modules(Loader* loader) noexcept nogil:
     cdef const char* why_not
     if why != NULL:
         log_why(loader, LOG_ERROR, b"boot index of", loader.release, why)
+        if loader.modules_fd < 0:
+            boot_other_kernels(loader)
         why_not = textfiles_open(&loader.index, loader.modules_fd)
         if why_not != NULL:
             log_why(loader, LOG_ERROR, b"modules of", loader.release, why_not)
@@ -92,6 +93,23 @@ cdef void boot_modules(Loader* loader) noexcept nogil:
         trace_number(loader, b"bytes", <int64_t>loader.index.header.size)
         trace_end(loader)
     loader.have_modules = state_prepare(loader)
+
+
+cdef void boot_other_kernels(Loader* loader) noexcept nogil:
+    # The usual mistake: an image that was made for another kernel.
+    cdef char batch[4096]
+    cdef ssize_t n
+    cdef ssize_t at = 0
+    cdef const char* name
+    cdef int fd = open(b"/lib/modules", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    if fd < 0:
+        return
+    n = read_directory(fd, batch, sizeof(batch))
+    name = directory_entry(batch, n, &at)
+    while name != NULL:
+        log_why(loader, LOG_ERROR, b"modules of", name, b"in this image, but another kernel runs")
+        name = directory_entry(batch, n, &at)
+    close(fd)
 
 
 cdef void boot_disks(Root* root) noexcept nogil:
@@ -117,16 +135,20 @@ cdef void boot_disks(Root* root) noexcept nogil:
 
 
 cdef void boot_events(Loader* loader, Root* root, int events) noexcept nogil:
-    # Take every event that waits.
+    # Take every event that waits. Without a socket (a kernel without networking) everything is looked at again.
     cdef char buffer[8192]
     cdef Event event
-    cdef int result = uevent_read(events, buffer, sizeof(buffer), &event)
+    cdef int result = -ENOBUFS
+    if events >= 0:
+        result = uevent_read(events, buffer, sizeof(buffer), &event)
     while result != 0:
         if result < 0:
             # Some were lost: look at everything once more.
             if loader.have_modules:
                 coldplug_walk(loader)
             boot_disks(root)
+            if events < 0:
+                return
         elif strcmp(event.action, b"add") == 0 or strcmp(event.action, b"change") == 0:
             if loader.have_modules:
                 device_seen(loader, &event, event.devpath)
@@ -159,7 +181,7 @@ cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
         if not root.found and not reported and not root.wait and now - loader.started >= root.limit:
             boot_rescue(loader, root)
             reported = True
-        if not root.found and now - said >= <int64_t>WAIT_LINE * 1000000000:
+        if root.value != NULL and not root.found and now - said >= <int64_t>WAIT_LINE * 1000000000:
             said = now
             log_why(loader, LOG_WARNING, b"still waiting for", b"root", root.spec)
         until = said + <int64_t>WAIT_LINE * 1000000000
@@ -169,8 +191,11 @@ cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
             until = loader.started + root.limit
         poller.fd = events
         poller.events = POLLIN
-        # Up to the next millisecond, or a wait would end just before its time and begin again.
-        poll(&poller, 1 if events >= 0 else 0, <int>((until - seam_now()) / 1000000) + 1 if until > seam_now() else 0)
+        if events < 0:
+            poll(NULL, 0, WALK_AGAIN)
+        elif until > seam_now():
+            # Up to the next millisecond, or a wait would end just before its time and begin again.
+            poll(&poller, 1, <int>((until - seam_now()) / 1000000) + 1)
 
 
 cdef bint boot_mount(Loader* loader, Root* root) noexcept nogil:

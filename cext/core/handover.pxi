@@ -14,6 +14,7 @@ cdef void handover(Loader* loader, Root* root, int argc, char** argv) noexcept n
     put_number(&text, (loader.mounted - loader.started) / 1000000)
     put(&text, b" ms")
     log_line(loader, LOG_INFO, summary)
+    write_small(PRINTK_DEVKMSG, loader.devkmsg)
     old = open(b"/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     handover_trace(loader, root)
     handover_move(b"/dev", b"/sysroot/dev")

@@ -1,6 +1,10 @@
 # Messages: one record "<priority>tinykmod: what, which: why" in the kernel's log, or a line on standard error.
 
 cdef extern from *:
+    """
+    #define PRINTK_DEVKMSG "/proc/sys/kernel/printk_devkmsg"
+    """
+    const char* PRINTK_DEVKMSG
     const char* TINYKMOD_VERSION  # from the compiler's command line
 
 cdef enum:

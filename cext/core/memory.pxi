@@ -39,6 +39,14 @@ cdef ssize_t read_small(int directory, const char* path, char* out, size_t size)
     return <ssize_t>used
 
 
+cdef void write_small(const char* path, const char* text) noexcept nogil:
+    # Write TEXT to a file of /proc or /sys, if it is there and takes it.
+    cdef int fd = open(path, O_WRONLY | O_CLOEXEC)
+    if fd >= 0:
+        write(fd, text, strlen(text))
+        close(fd)
+
+
 cdef char* read_whole(int directory, const char* path, size_t* size) noexcept nogil:
     # A private, NUL-terminated copy of a file, or NULL with errno set.
     cdef stat_t status

@@ -52,11 +52,15 @@ cdef void root_parse(Root* root, const char* cmdline) noexcept nogil:
     text = text_over(root.init, sizeof(root.init))
     cmdline_get(cmdline, b"init", &text)
     text = text_over(buffer, sizeof(buffer))
-    root.wait = cmdline_get(cmdline, b"rootwait", &text)
+    root.limit = <int64_t>30 * 1000000000
+    if cmdline_get(cmdline, b"rootwait", &text):
+        # `rootwait=SECONDS` since 6.9; bare, it waits for ever.
+        root.wait = not parse_number(buffer, text.used, &number)
+        if not root.wait:
+            root.limit = <int64_t>number * 1000000000
     text = text_over(buffer, sizeof(buffer))
     if cmdline_get(cmdline, b"rootdelay", &text) and parse_number(buffer, text.used, &number):
         root.delay = <int64_t>number * 1000000000
-    root.limit = <int64_t>30 * 1000000000
     text = text_over(buffer, sizeof(buffer))
     if cmdline_get(cmdline, b"rd.tinykmod.timeout", &text) and parse_number(buffer, text.used, &number):
         root.limit = <int64_t>number * 1000000000
@@ -76,8 +80,12 @@ cdef void root_parse(Root* root, const char* cmdline) noexcept nogil:
     root_form(root, b"UUID=", ROOT_UUID)
     root_form(root, b"LABEL=", ROOT_LABEL)
     root_form(root, b"PARTUUID=", ROOT_PARTUUID)
-    if root.form == ROOT_NOT_SAID and root.spec[0]:
-        root.form = ROOT_STRANGE
+    if root.form == ROOT_NOT_SAID:
+        # Nothing that could be awaited.
+        root.wait = False
+        root.limit = 0
+        if root.spec[0]:
+            root.form = ROOT_STRANGE
 
 
 cdef void root_form(Root* root, const char* prefix, int form) noexcept nogil:

@@ -24,6 +24,7 @@ cdef struct Loader:
     const char* sysroot  # in front of /sys and /proc; "" but with --sysroot
     char release[65]
     char cmdline[4096]
+    char devkmsg[16]  # printk_devkmsg as it was
     int kmsg  # -1: messages go to standard error
     bint dry_run
     bint verbose
