@@ -28,7 +28,7 @@ TRACE = [
     {"t": SECOND + 30_000_000, "ev": "mounted", "device": "/dev/vda", "type": "ext4"},
     {"t": SECOND + 31_000_000, "ev": "handover", "init": "/sbin/init", "modules": 3, "failed": 2},
 ]
-DMESG = [(2.5, "Run /init as init process"), (2.51, "tinykmod: 0.1.0: init started"), (2.56, SENTINEL)]
+DMESG = [(2.5, "Run /init as init process"), (2.51, "tinykmod: init started"), (2.56, SENTINEL)]
 
 
 def booted(trace=TRACE, dmesg=DMESG):

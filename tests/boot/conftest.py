@@ -44,15 +44,3 @@ def run_fake(fake_loader: Path, tmp_path: Path) -> Callable[..., subprocess.Comp
         return subprocess.run([link, *words], capture_output=True, text=True, check=False, env=environment)
 
     return run
-
-
-def make_sysroot(root: Path, devices: Mapping[str, str], cmdline: str = "") -> Path:
-    """A copied /sys and /proc: DEVICES maps `bus/device` to its modalias."""
-    for place, modalias in devices.items():
-        bus, device = place.split("/")
-        directory = root / "sys" / "bus" / bus / "devices" / device
-        directory.mkdir(parents=True)
-        (directory / "uevent").write_text(f"DRIVER=x\nMODALIAS={modalias}\n" if modalias else "DEVTYPE=none\n")
-    (root / "proc").mkdir(parents=True, exist_ok=True)
-    (root / "proc" / "cmdline").write_text(cmdline + "\n")
-    return root

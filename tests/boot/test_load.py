@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from conftest import make_sysroot
+from boot_cases import DEVICES, MODULES, image, make_sysroot
 from make_tree import RELEASE, make_tree
 
 from tinykmod.boot.load import load, plan
@@ -21,33 +21,9 @@ from tinykmod.modules.tree import read_tree
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-MODULES = {
-    "kernel/base.ko": {"exports": {"base": 1}},
-    "kernel/crc.ko": {"modinfo": [("alias", "crypto-crc")]},
-    "kernel/disk.ko": {
-        "imports": {"base": 1, "device_add_disk": None},
-        "modinfo": [("alias", "pci:disk*"), ("softdep", "pre: crypto-crc")],
-    },
-    "kernel/sound.ko": {"imports": {"base": 1}, "modinfo": [("alias", "pci:sound*")]},
-    "kernel/spare.ko": {"modinfo": [("alias", "pci:disk1")]},
-    "kernel/packed.ko.xz": {"modinfo": [("alias", "pci:packed")]},
-}
-DEVICES = {"pci/1": "pci:sound1", "pci/2": "pci:disk1", "pci/3": "pci:disk1", "usb/4": "pci:packed", "usb/5": "",
-           "usb/6": "pci:unknown"}  # fmt: skip
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return image(tmp_path / "root", "options disk a=1\n")
-
-
-def image(root: Path, config: str = "") -> Path:
-    """A root as an image has it: modules, index, and the text files."""
-    make_tree(root, MODULES, config=config)
-    directory = root / "lib/modules" / RELEASE
-    (directory / "tinykmod.tki").write_bytes(compile_index(read_tree(root, RELEASE), read_config(root)))
-    subprocess.run(["/sbin/depmod", "-b", root, RELEASE], check=True)
-    return root
 
 
 def calls(done: subprocess.CompletedProcess[str]) -> list[str]:
