@@ -112,7 +112,8 @@ def boot_floor(
     paths = {Path(entry.path).name.partition(".")[0].replace("-", "_"): f"/{entry.path}" for entry in entries
              if ".ko" in entry.path}  # fmt: skip
     listed = [*lines[:2], *(paths[name] for name in lines[2:])]
-    entries = [entry for entry in entries if entry.path != "init"]
+    # Nor is there a modprobe: the links to /init would make the kernel's helper one more of the bare program.
+    entries = [entry for entry in entries if entry.path != "init" and not entry.path.startswith("sbin/")]
     entries.append(cpio.regular("init", floor.read_bytes(), 0o755))
     entries.append(cpio.regular("floor", "".join(f"{line}\n" for line in listed).encode()))
     bare = here / "floor.cpio"
