@@ -73,7 +73,7 @@ def _moments(trace: list[Event]) -> list[tuple[int, str]]:
 
 def _root_init(result: BootResult, start: int) -> list[tuple[int, str]]:
     """When the root's init ran. Both of its ends are kernel log stamps: that clock's zero is not the trace's."""
-    began = kernel_stamp(result, r"^tinykmod: \S+: init started")
+    began = kernel_stamp(result, r"^tinykmod: (.*: )?init started")
     ran = kernel_stamp(result, f"^{re.escape(SENTINEL)}")
     if began is None or ran is None:
         return []
