@@ -87,6 +87,15 @@ def test_what_means_nothing_is_told_with_its_place(tmp_path: Path) -> None:
     assert not any("\n" in line for line in told)
 
 
+def test_an_empty_command_still_takes_the_place_of_loading(tmp_path: Path) -> None:
+    config = read_config(None, paths=[write(tmp_path, a="install off  \ninstall on \nalias a  \n")])
+    assert [tuple(item)[:-1] for item in config.installs] == [("off", "")]
+    assert [line.partition(": ")[2] for line in config.warnings] == [
+        "install: says nothing of on",
+        "alias: says nothing of a",
+    ]
+
+
 def test_weak_dependencies_are_read(tmp_path: Path) -> None:
     # Since kmod 33; Debian 12's modprobe calls it a bad line.
     config = read_config(None, paths=[write(tmp_path, a="weakdep w-x a-b c\n")])
@@ -98,7 +107,7 @@ words = st.sampled_from(["a-b", "c[d-e]-", "f]", "[", "x=1", '"q  r"', "\\", "\\
 blanks = st.sampled_from([" ", "\t", "  ", "\\\n", ""])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(lines=st.lists(st.tuples(keywords, blanks, st.lists(st.tuples(words, blanks), max_size=4)), max_size=8))
 def test_modprobe_reads_the_same(tmp_path_factory: pytest.TempPathFactory, lines: list) -> None:
     directory = tmp_path_factory.mktemp("modprobe.d")

@@ -180,11 +180,12 @@ def _parse(line: str, where: Where, config: Config) -> None:
         return
     if keyword not in ("alias", "options", "softdep", "weakdep", "install", "remove"):
         raise ConfigError(keyword, "is no statement of modprobe.d")
-    if not rest:
+    target = _cut(rest)[0]
+    if not rest or (keyword == "alias" and not target):
         raise ConfigError(keyword, f"says nothing of {first}")
-    module = normalise_pattern(first)
+    module, rest = normalise_pattern(first), rest.strip(" \t")
     if keyword == "alias":
-        config.aliases.append(Alias(first, normalise_pattern(_cut(rest)[0]), where))
+        config.aliases.append(Alias(first, normalise_pattern(target), where))
     elif keyword == "options":
         config.options.append(Options(module, rest.replace("\t", " "), where))
     elif keyword == "softdep":
@@ -199,7 +200,11 @@ def _parse(line: str, where: Where, config: Config) -> None:
 
 
 def _cut(text: str) -> tuple[str, str]:
-    """The first word and what follows it. Only spaces and tabs part words: a CR belongs to its word, as in kmod."""
-    text = text.strip(" \t")
+    """The first word, and all that follows the one blank behind it.
+
+    Only spaces and tabs part words: a CR belongs to its word, as in kmod. Further blanks are kept, since a blank is
+    something for kmod: `install x` with two blanks behind it is a command that does nothing instead of loading x.
+    """
+    text = text.lstrip(" \t")
     end = next((place for place, char in enumerate(text) if char in " \t"), len(text))
-    return text[:end], text[end:].strip(" \t")
+    return text[:end], text[end + 1 :]
