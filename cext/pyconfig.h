@@ -1,5 +1,5 @@
-/* Included before Python.h when the loader is built: the host's pyconfig.h describes the host, and the loader
- * is built for other machines and against another libc. No interpreter is linked, so only what Python.h needs
+/* Stands in the place of Python's own pyconfig.h when the loader is built: that one describes the host, and the
+ * loader is built for other machines and against another libc. No interpreter is linked, so only what Python.h needs
  * to be parsed is said here, and it comes from the compiler in use. */
 #ifndef Py_PYCONFIG_H
 #define Py_PYCONFIG_H

@@ -101,6 +101,21 @@ def generate_c(source: Path, directory: Path) -> Path:
     return target
 
 
+def python_headers(include: Path, directory: Path) -> Path:
+    """Python's headers with our pyconfig.h among them, as links in DIRECTORY.
+
+    Python.h includes "pyconfig.h" from where it lies itself, so no order of -I puts another one first; and Debian's
+    leads on to a header of the host's architecture, whose directory another libc's compiler does not search.
+    """
+    headers = directory / "python"
+    headers.mkdir()
+    for entry in include.iterdir():
+        if entry.name != "pyconfig.h":
+            (headers / entry.name).symlink_to(entry)
+    (headers / "pyconfig.h").symlink_to(CEXT / "pyconfig.h")
+    return headers
+
+
 def build(
     arch: str, output: Path, *, source: Path = CEXT / "loader.pyx", cc: str | None = None, objects: Path | None = None
 ) -> Path:
@@ -119,9 +134,8 @@ def build(
         kept = objects or Path(scratch)
         kept.mkdir(parents=True, exist_ok=True)
         object_file = kept / f"{source.stem}-{arch}.o"
-        said = [f'-DTINYKMOD_VERSION="{version()}"', "-include", str(CEXT / "pyconfig.h")]
-        headers = ["-I", include, "-I", str(CEXT)]
-        _run([*command, *COMPILE_FLAGS, *said, *headers, "-c", str(c_file), "-o", str(object_file)])
+        said = [f'-DTINYKMOD_VERSION="{version()}"', "-I", str(python_headers(Path(include), Path(scratch)))]
+        _run([*command, *COMPILE_FLAGS, *said, "-c", str(c_file), "-o", str(object_file)])
         if objects:
             _run([*command, *LINK_FLAGS, str(object_file), "-o", str(object_file.with_suffix(".symbols"))])
         beside = output.with_name(f".{output.name}.{os.getpid()}")

@@ -56,7 +56,7 @@ cdef void boot_log(Loader* loader) noexcept nogil:
     loader.kmsg = open(b"/dev/kmsg", O_WRONLY | O_CLOEXEC)
     # The kernel lets user space write ten lines in five seconds; a report is longer.
     read_small(AT_FDCWD, PRINTK_DEVKMSG, loader.devkmsg, sizeof(loader.devkmsg))
-    write_small(PRINTK_DEVKMSG, b"on")
+    write_small(PRINTK_DEVKMSG, b"on\n")
     log_line(loader, LOG_INFO, b"init started")
 
 

@@ -2,8 +2,9 @@
 
 cdef void handover(Loader* loader, Root* root, int argc, char** argv) noexcept nogil:
     # Returns only where the root has no init that can be run.
-    cdef int old
-    cdef const char* init
+    cdef int old, trace
+    cdef const char* init = NULL
+    cdef bint inside
     cdef char summary[256]
     cdef Text text = text_over(summary, sizeof(summary))
     put(&text, b"loaded ")
@@ -16,16 +17,19 @@ cdef void handover(Loader* loader, Root* root, int argc, char** argv) noexcept n
     log_line(loader, LOG_INFO, summary)
     write_small(PRINTK_DEVKMSG, loader.devkmsg)
     old = open(b"/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    handover_trace(loader, root)
+    mkdir(b"/run/tinykmod", 0o755)
+    trace = open(b"/run/tinykmod/trace.jsonl", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
     handover_move(b"/dev", b"/sysroot/dev")
     handover_move(b"/proc", b"/sysroot/proc")
     handover_move(b"/sys", b"/sysroot/sys")
     handover_move(b"/run", b"/sysroot/run")
     chdir(b"/sysroot")
-    if mount(b".", b"/", NULL, MS_MOVE, NULL) != 0 or chroot(b".") != 0 or chdir(b"/") != 0:
+    inside = mount(b".", b"/", NULL, MS_MOVE, NULL) == 0 and chroot(b".") == 0 and chdir(b"/") == 0
+    if inside:
+        init = handover_init(loader, root)
+    else:
         log_why(loader, LOG_ERROR, b"root", root.spec, strerror(errno))
-        return
-    init = handover_init(loader, root)
+    handover_trace(loader, trace, either(init != NULL, init, b""))
     if init != NULL:
         # Only now: without an init the shell of the initramfs is still wanted.
         if old >= 0:
@@ -63,17 +67,15 @@ cdef const char* handover_init(Loader* loader, Root* root) noexcept nogil:
     return NULL
 
 
-cdef void handover_trace(Loader* loader, Root* root) noexcept nogil:
-    cdef int fd
+cdef void handover_trace(Loader* loader, int fd, const char* init) noexcept nogil:
+    # The last event, then the whole trace into FD, which was opened where the root's own init will look for it.
     cdef size_t done = 0
     cdef ssize_t n
     if trace_begin(loader, seam_now(), b"handover"):
-        trace_text(loader, b"init", either(root.init[0] != 0, root.init, b"/sbin/init"))
+        trace_text(loader, b"init", init)
         trace_number(loader, b"modules", loader.n_loaded)
         trace_number(loader, b"failed", loader.n_failed)
         trace_end(loader)
-    mkdir(b"/run/tinykmod", 0o755)
-    fd = open(b"/run/tinykmod/trace.jsonl", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
     while fd >= 0 and done < loader.trace.used:
         n = write(fd, loader.trace.data + done, loader.trace.used - done)
         if n <= 0:

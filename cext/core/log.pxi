@@ -24,9 +24,9 @@ cdef void log_line(Loader* loader, int priority, const char* line) noexcept nogi
         return
     put(&text, b"tinykmod: ")
     put(&text, line)
-    if loader.kmsg < 0:
-        buffer[text.used] = c'\n'
-        text.used += 1
+    # Without it a record waits on the console for the next one.
+    buffer[text.used] = c'\n'
+    text.used += 1
     write(loader.kmsg if loader.kmsg >= 0 else 2, buffer, text.used)
 
 

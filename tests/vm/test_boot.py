@@ -157,6 +157,7 @@ def test_missing_init_is_told_and_the_usual_one_runs(start, disk):
     result = start(f"root=UUID={UUID} init=/no/such/init", disk())
     assert reached_root(result)
     assert sum("tinykmod: init /no/such/init: " in text for _, text in result.dmesg) == 1
+    assert events(result, "handover")[0]["init"] == "/sbin/init"
 
 
 def test_root_without_any_init_is_a_report_and_no_panic(start, disk, tmp_path):
