@@ -31,6 +31,8 @@ look() {
         if [ "$target" = test ]; then
             need kmod command -v kmod
             need cpio command -v cpio
+            need dosfstools command -v mkfs.vfat
+            need mtools command -v mcopy
         fi
         ;;
     *)

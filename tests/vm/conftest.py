@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import shutil
 import struct
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -49,6 +52,28 @@ def disk(busybox: Path, shared_dir: Path) -> Callable[..., Path]:
         with locked(path):
             if not path.exists():
                 make_root_disk(path, busybox=busybox, **{"uuid": UUID, "label": LABEL, **arguments})
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def vfat_disk(busybox: Path, shared_dir: Path) -> Callable[[str], Path]:
+    """vfat_disk(init_script): a root disk whose filesystem asks the kernel for character sets when it is mounted."""
+
+    def make(init_script: str) -> Path:
+        path = shared_dir / "root-vfat.img"
+        with locked(path), TemporaryDirectory() as scratch:
+            tree = Path(scratch)
+            for name in ("bin", "sbin", "dev", "proc", "sys", "run"):
+                (tree / name).mkdir()
+            shutil.copy(busybox, tree / "bin/busybox")
+            (tree / "sbin/init").write_text(init_script)
+            with path.open("wb") as file:
+                file.truncate(16 << 20)
+            mkfs = shutil.which("mkfs.vfat", path="/usr/sbin:/sbin")
+            subprocess.run([mkfs, path], check=True, capture_output=True)
+            subprocess.run(["mcopy", "-i", path, "-s", *sorted(tree.iterdir()), "::"], check=True)
         return path
 
     return make

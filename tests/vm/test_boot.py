@@ -115,6 +115,22 @@ $bb poweroff -f
     assert set(held.split()[1:]) <= {"0", "1", "2", "3", "10", "255"}
 
 
+def test_kernel_gets_the_modules_that_it_asks_for_by_name(start, vfat_disk):
+    """vfat has no device that asks for its character sets: the kernel runs /sbin/modprobe for them at the mount."""
+    init = """\
+#!/bin/busybox sh
+/bin/busybox cat /run/tinykmod/trace.jsonl
+/bin/busybox sed 's/ .*//; s/^/loaded /' /proc/modules
+/bin/busybox poweroff -f
+"""
+    result = start("root=/dev/vda rootfstype=vfat", vfat_disk(init))
+    said = result.lines
+    assert "loaded vfat" in said, result.tail(40)
+    asked = [line.split()[1] for line in said if line.startswith("loaded nls_")]
+    assert "nls_cp437" in asked, result.tail(40)
+    assert not any('"name":"nls_' in line for line in said)
+
+
 def test_init_on_the_command_line(start, disk):
     # busybox by its own name and without a word tells its version.
     result = start(f"root=UUID={UUID} init=/bin/busybox", disk(), stop_on="^BusyBox v")
