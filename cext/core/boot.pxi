@@ -183,7 +183,7 @@ cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
             reported = True
         if root.value != NULL and not root.found and now - said >= <int64_t>WAIT_LINE * 1000000000:
             said = now
-            log_why(loader, LOG_WARNING, b"still waiting for", b"root", root.spec)
+            log_why(loader, LOG_ERROR, b"still waiting for", b"root", root.spec)
         until = said + <int64_t>WAIT_LINE * 1000000000
         if root.found:
             until = loader.started + root.delay

@@ -9,7 +9,6 @@ cdef extern from *:
 
 cdef enum:
     LOG_ERROR = 3  # the console shows it even with `quiet`
-    LOG_WARNING = 4
     LOG_INFO = 6
 
 

@@ -164,6 +164,31 @@ def test_no_root_is_a_report_and_no_panic(start):
     stays(result, f"tinykmod: no root: root=UUID={absent}", "no disk has appeared", "modules: ", "acpi:PNP0103:")
 
 
+def test_rootwait_waits_and_says_for_what(start):
+    words = "root=LABEL=late rootwait rd.tinykmod.timeout=1"
+    result = start(words, machine=NO_DISK, stop_on="tinykmod: still waiting for root LABEL=late", linger=1)
+    stays(result)
+    assert "no root" not in result.console
+
+
+def test_rootdelay_is_waited_for(start, disk):
+    result = start(f"root=UUID={UUID} rootdelay=4", disk())
+    assert reached_root(result)
+    begun, mounted = (events(result, name)[0]["t"] for name in ("start", "mounted"))
+    assert mounted - begun >= 4e9
+
+
+def test_shell_follows_the_report_where_the_image_has_one(
+    start, kernel, busybox, run_tinykmod, tmp_path
+):
+    image = tmp_path / "with-shell.img"
+    done = run_tinykmod("initramfs", "-b", kernel.root, "-o", image, "--busybox", busybox, kernel.release)
+    assert done.returncode == 0, done.stderr
+    result = start("root=LABEL=none rd.tinykmod.timeout=1", machine=NO_DISK, initrd=image, stop_on="^~? ?/? ?# ",
+                   linger=2)  # fmt: skip
+    stays(result, "tinykmod: no root: root=LABEL=none", "a shell follows")
+
+
 def test_report_names_the_disks_that_are_there_instead(start, disk):
     result = start("root=LABEL=other rd.tinykmod.timeout=3", disk(), stop_on=NO_ROOT_END, linger=3)
     stays(result, "root=LABEL=other", f"disk /dev/vda: ext4 UUID={UUID} LABEL=tinykmod-root")
