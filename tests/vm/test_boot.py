@@ -166,7 +166,7 @@ def test_no_root_is_a_report_and_no_panic(start):
 
 def test_rootwait_waits_and_says_for_what(start):
     words = "root=LABEL=late rootwait rd.tinykmod.timeout=1"
-    result = start(words, machine=NO_DISK, stop_on="tinykmod: still waiting for root LABEL=late", linger=1)
+    result = start(words, machine=NO_DISK, stop_on="tinykmod: still waiting for root: LABEL=late", linger=1)
     stays(result)
     assert "no root" not in result.console
 
