@@ -96,11 +96,12 @@ cdef void plan_add(Plan* plan, const BootIndex* ix, uint32_t module, uint32_t pa
 cdef void plan_visit(Plan* plan, const BootIndex* ix, uint32_t module, uint32_t parent, uint32_t why) noexcept nogil:
     cdef const Module* record = ix.modules + module
     cdef const uint32_t* soft
-    cdef uint32_t i
+    cdef uint32_t i, n_soft
     if module >= ix.count[<int>SECTION_MODULES] or plan.visited[module]:
         return
     plan.visited[module] = 1
-    soft = index_links(ix, record.soft, record.n_pre + record.n_post)
+    n_soft = <uint32_t>record.n_pre + record.n_post
+    soft = index_links(ix, record.soft, n_soft)
     if soft != NULL:
         for i in range(record.n_pre):
             plan_add(plan, ix, soft[i], module, WHY_SOFTDEP)
@@ -109,5 +110,5 @@ cdef void plan_visit(Plan* plan, const BootIndex* ix, uint32_t module, uint32_t 
     plan.steps[plan.n_steps].why = why
     plan.n_steps += 1
     if soft != NULL:
-        for i in range(record.n_pre, record.n_pre + record.n_post):
+        for i in range(record.n_pre, n_soft):
             plan_add(plan, ix, soft[i], module, WHY_SOFTDEP)
