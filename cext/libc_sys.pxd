@@ -14,11 +14,12 @@ cdef extern from "<string.h>" nogil:
 
 cdef extern from "<errno.h>" nogil:
     int errno
-    enum: EEXIST, EINTR, EINVAL, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM, EOPNOTSUPP, EPERM
+    enum: EACCES, EBUSY, EEXIST, EINTR, EINVAL, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM, EOPNOTSUPP, EPERM, EROFS
 
 cdef extern from "<fcntl.h>" nogil:
-    enum: O_RDONLY, O_WRONLY, O_RDWR, O_CLOEXEC, O_CREAT, O_TRUNC, O_DIRECTORY, O_NONBLOCK, O_NOCTTY, O_NOFOLLOW
-    enum: AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW
+    enum: O_RDONLY, O_WRONLY, O_RDWR, O_CLOEXEC, O_APPEND, O_CREAT, O_TRUNC, O_DIRECTORY, O_NONBLOCK, O_NOCTTY
+    enum: O_NOFOLLOW
+    enum: AT_FDCWD, AT_REMOVEDIR
     int open(const char* path, int flags, ...)
     int openat(int directory, const char* path, int flags, ...)
 
@@ -53,7 +54,7 @@ cdef extern from "<sys/stat.h>" nogil:
     int fstat(int fd, stat_t* out)
     int fstatat(int directory, const char* path, stat_t* out, int flags)
     int mkdir(const char* path, unsigned int mode)
-    bint S_ISBLK(unsigned int mode)
+    bint S_ISREG(unsigned int mode)
 
 cdef extern from "<sys/mman.h>" nogil:
     enum: PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_POPULATE

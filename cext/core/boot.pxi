@@ -5,16 +5,20 @@ cdef enum:
     WALK_AGAIN = 100  # milliseconds between two walks where there are no events
 
 
-cdef void boot_main(int argc, char** argv) noexcept nogil:
+cdef void boot_main(char** argv) noexcept nogil:
     cdef Loader loader
     cdef Root root
     cdef int events
+    cdef const char* unmounted
+    cdef int refused = 0
     memset(&loader, 0, sizeof(loader))
     loader.started = seam_now()
     loader.root = loader.sysroot = b""
-    loader.kmsg = loader.modules_fd = -1
-    boot_mounts()
+    loader.kmsg = loader.modules_fd = loader.trace_fd = -1
+    unmounted = boot_mounts(&refused)
     boot_log(&loader)
+    if unmounted != NULL:
+        log_why(&loader, LOG_ERROR, b"mount", unmounted, strerror(refused))
     read_small(AT_FDCWD, b"/proc/cmdline", loader.cmdline, sizeof(loader.cmdline))
     boot_trace(&loader)
     # Before the walk: a device that appears in between is then found twice, and not never.
@@ -27,21 +31,27 @@ cdef void boot_main(int argc, char** argv) noexcept nogil:
         coldplug_walk(&loader)
     boot_disks(&root)
     boot_loop(&loader, &root, events)
-    handover(&loader, &root, argc, argv)
-    # The root has no init that runs: everything stays as it is, for who has a shell or a debugger.
+    handover(&loader, &root, argv)
     boot_stay(&loader)
 
 
-cdef void boot_mounts() noexcept nogil:
-    # What an image may lack, and what systemd's INITRD_INTERFACE expects. EBUSY (mounted already) is as good.
-    mkdir(b"/dev", 0o755)
-    mkdir(b"/proc", 0o755)
-    mkdir(b"/sys", 0o755)
-    mkdir(b"/run", 0o755)
-    mount(b"devtmpfs", b"/dev", b"devtmpfs", MS_NOSUID, b"mode=0755")
-    mount(b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL)
-    mount(b"sysfs", b"/sys", b"sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL)
-    mount(b"tmpfs", b"/run", b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=0755")
+cdef const char* boot_mounts(int* refused) noexcept nogil:
+    # What an image may lack, and what systemd's INITRD_INTERFACE expects. The last that failed, or NULL.
+    cdef const char* failed = NULL
+    failed = boot_mount_at(b"/dev", b"devtmpfs", MS_NOSUID, b"mode=0755", failed, refused)
+    failed = boot_mount_at(b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, failed, refused)
+    failed = boot_mount_at(b"/sys", b"sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, failed, refused)
+    return boot_mount_at(b"/run", b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=0755", failed, refused)
+
+
+cdef const char* boot_mount_at(const char* target, const char* kind, unsigned long flags, const char* data,
+                               const char* failed, int* refused) noexcept nogil:
+    mkdir(target, 0o755)
+    # EBUSY: mounted already, which is as good.
+    if mount(kind, target, kind, flags, data) == 0 or errno == EBUSY:
+        return failed
+    refused[0] = errno
+    return target
 
 
 cdef void boot_log(Loader* loader) noexcept nogil:
@@ -67,6 +77,9 @@ cdef void boot_trace(Loader* loader) noexcept nogil:
     memcpy(loader.release, name.release, sizeof(loader.release))
     if buffer != NULL:
         loader.trace = text_over(buffer, TRACE_SIZE)
+    # O_APPEND: the kernel's helper, which is this program too, adds its lines while we run.
+    mkdir(b"/run/tinykmod", 0o755)
+    loader.trace_fd = open(TRACE_PATH, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0o644)
     if trace_begin(loader, loader.started, b"start"):
         trace_text(loader, b"version", TINYKMOD_VERSION)
         trace_text(loader, b"release", loader.release)
@@ -75,7 +88,7 @@ cdef void boot_trace(Loader* loader) noexcept nogil:
 
 cdef void boot_modules(Loader* loader) noexcept nogil:
     # The boot index; the text files where it cannot be used; and a line where neither can.
-    cdef const char* why = modules_open(loader, True)
+    cdef const char* why = modules_open(loader)
     cdef const char* why_not
     if why != NULL:
         log_why(loader, LOG_ERROR, b"boot index of", loader.release, why)
@@ -93,6 +106,8 @@ cdef void boot_modules(Loader* loader) noexcept nogil:
         trace_number(loader, b"bytes", <int64_t>loader.index.header.size)
         trace_end(loader)
     loader.have_modules = state_prepare(loader)
+    if not loader.have_modules:
+        log_why(loader, LOG_ERROR, b"modules of", loader.release, b"out of memory")
 
 
 cdef void boot_other_kernels(Loader* loader) noexcept nogil:
@@ -160,8 +175,6 @@ cdef void boot_events(Loader* loader, Root* root, int events) noexcept nogil:
 cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
     # Load, watch and wait until the root is mounted and nothing is left to load.
     cdef bint mounted = False
-    cdef bint more
-    cdef bint reported = False
     cdef int64_t said = loader.started
     cdef int64_t now, until
     cdef pollfd poller
@@ -172,22 +185,21 @@ cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
             mounted = boot_mount(loader, root)
             if not mounted:
                 boot_rescue(loader, root)
-        more = loader.have_modules and load_next(loader)
-        if more:
+        if loader.have_modules and load_next(loader):
             continue
         if mounted:
             return
         now = seam_now()
-        if not root.found and not reported and not root.wait and now - loader.started >= root.limit:
+        if not root.found and not root.reported and not root.wait and now - loader.started >= root.limit:
             boot_rescue(loader, root)
-            reported = True
-        if root.value != NULL and not root.found and now - said >= <int64_t>WAIT_LINE * 1000000000:
+        if now - said >= <int64_t>WAIT_LINE * 1000000000:
             said = now
-            log_why(loader, LOG_ERROR, b"still waiting for", b"root", root.spec)
+            if root.value != NULL and not root.found:
+                log_why(loader, LOG_ERROR, b"still waiting for", b"root", root.spec)
         until = said + <int64_t>WAIT_LINE * 1000000000
         if root.found:
             until = loader.started + root.delay
-        elif not reported and not root.wait and loader.started + root.limit < until:
+        elif not root.reported and not root.wait and loader.started + root.limit < until:
             until = loader.started + root.limit
         poller.fd = events
         poller.events = POLLIN
@@ -210,10 +222,11 @@ cdef bint boot_mount(Loader* loader, Root* root) noexcept nogil:
         trace_text(loader, b"spec", root.spec)
         trace_end(loader)
     kind[0] = 0
-    result = mount_root(loader, root, kind, sizeof(kind))
+    result = mount_root(loader, root, device, kind, sizeof(kind))
     if result != 0:
         log_why(loader, LOG_ERROR, b"root", device, strerror(-result))
         # Look again when it, or another one, appears.
+        root.refused = -result
         root.found = False
         return False
     loader.mounted = seam_now()
@@ -225,21 +238,27 @@ cdef bint boot_mount(Loader* loader, Root* root) noexcept nogil:
 
 
 cdef void boot_rescue(Loader* loader, Root* root) noexcept nogil:
-    # The report, then a shell if the image has one. The boot goes on when the shell ends, or if the root comes.
-    report(loader, root)
-    if access(b"/bin/sh", X_OK) != 0:
-        log_line(loader, LOG_ERROR, b"no shell in this image (/bin/sh); still waiting for the root")
-        return
-    log_line(loader, LOG_ERROR, b"a shell follows; its end lets the boot go on")
-    run_shell()
-    boot_disks(root)
+    # The report, once, then a shell if the image has one. The boot goes on when the shell ends, or if the root comes.
+    cdef bint shell = access(b"/bin/sh", X_OK) == 0
+    if not root.reported:
+        report(loader, root)
+        if shell:
+            log_line(loader, LOG_ERROR, b"a shell follows; its end lets the boot go on")
+        elif root.value != NULL:
+            log_line(loader, LOG_ERROR, b"no shell in this image (/bin/sh); still waiting for the root")
+        else:
+            log_line(loader, LOG_ERROR, b"no shell in this image (/bin/sh); PID 1 stays")
+    root.reported = True
+    if shell:
+        run_shell()
+        boot_disks(root)
 
 
 cdef void run_shell() noexcept nogil:
+    # A shell on the console, until it ends; what it leaves behind is waited for as well.
     cdef const char* argv[2]
-    cdef int status
+    cdef int status, ended, fd
     cdef int child = fork()
-    cdef int fd
     if child == 0:
         setsid()
         fd = open(b"/dev/console", O_RDWR)
@@ -252,16 +271,19 @@ cdef void run_shell() noexcept nogil:
         argv[1] = NULL
         execv(argv[0], <char**>argv)
         _exit(127)
-    while child > 0 and waitpid(child, &status, 0) < 0 and errno == EINTR:
-        pass
+    while child > 0:
+        ended = waitpid(-1, &status, 0)
+        if ended == child or (ended < 0 and errno != EINTR):
+            break
+    # One that ends at once (no console, no libc in the image) must not make this a busy loop.
+    poll(NULL, 0, 1000)
 
 
 cdef void boot_stay(Loader* loader) noexcept nogil:
-    cdef int status
+    # The root has no init that runs. A shell, as often as it ends; without one nothing is left to do.
     log_line(loader, LOG_ERROR, b"nothing more to try; PID 1 stays")
     while True:
         if access(b"/bin/sh", X_OK) == 0:
             run_shell()
-        # A child that ended must not stay a zombie; without children there is nothing but to sleep.
-        if waitpid(-1, &status, 0) < 0:
+        else:
             pause()

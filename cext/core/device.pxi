@@ -15,7 +15,7 @@ cdef const char* event_field(const char* line, const char* key) noexcept nogil:
 
 
 cdef void event_parse(Event* event, const char* data, size_t n) noexcept nogil:
-    # KEY=VALUE texts, each with a NUL behind it. The last byte of the N must be one.
+    # KEY=VALUE texts, each with a NUL behind it, the last one too: DATA[N] is one if nothing else is.
     cdef const char* at = data
     cdef const char* value
     event.action = event.devpath = event.subsystem = event.modalias = event.devname = event.partn = b""

@@ -1,12 +1,44 @@
 # From the initramfs to the root: its mounts move, its files go, the root's init takes over PID 1.
 
-cdef void handover(Loader* loader, Root* root, int argc, char** argv) noexcept nogil:
-    # Returns only where the root has no init that can be run.
-    cdef int old, trace
-    cdef const char* init = NULL
-    cdef bint inside
-    cdef char summary[256]
-    cdef Text text = text_over(summary, sizeof(summary))
+cdef enum:
+    INITS = 5
+
+
+cdef void handover(Loader* loader, const Root* root, char** argv) noexcept nogil:
+    # Returns only where the root has no init that can be run; if that is seen in time, with everything as it was.
+    cdef int old = open(b"/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    cdef int which = handover_find(loader, root, old)
+    cdef const char* init
+    if which == INITS:
+        log_why(loader, LOG_ERROR, b"root", root.spec, b"has no init that can be run")
+        return
+    handover_summary(loader)
+    if trace_begin(loader, seam_now(), b"handover"):
+        trace_text(loader, b"init", handover_init(root, which))
+        trace_number(loader, b"modules", loader.n_loaded)
+        trace_number(loader, b"failed", loader.n_failed)
+        trace_end(loader)
+    trace_write(loader)
+    handover_move(b"/dev", b"/sysroot/dev")
+    handover_move(b"/proc", b"/sysroot/proc")
+    handover_move(b"/sys", b"/sysroot/sys")
+    handover_move(b"/run", b"/sysroot/run")
+    chdir(b"/sysroot")
+    if mount(b".", b"/", NULL, MS_MOVE, NULL) != 0 or chroot(b".") != 0 or chdir(b"/") != 0:
+        log_why(loader, LOG_ERROR, b"root", root.spec, strerror(errno))
+        return
+    empty_initramfs(old)
+    for which in range(which, INITS):
+        init = handover_init(root, which)
+        if is_program(init):
+            argv[0] = <char*>init
+            execv(init, argv)
+            log_why(loader, LOG_ERROR, b"init", init, strerror(errno))
+
+
+cdef void handover_summary(Loader* loader) noexcept nogil:
+    cdef char line[256]
+    cdef Text text = text_over(line, sizeof(line))
     put(&text, b"loaded ")
     put_number(&text, loader.n_loaded)
     put(&text, b" modules in ")
@@ -14,32 +46,8 @@ cdef void handover(Loader* loader, Root* root, int argc, char** argv) noexcept n
     put(&text, b" ms, root after ")
     put_number(&text, (loader.mounted - loader.started) / 1000000)
     put(&text, b" ms")
-    log_line(loader, LOG_INFO, summary)
+    log_line(loader, LOG_INFO, line)
     write_small(PRINTK_DEVKMSG, loader.devkmsg)
-    old = open(b"/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    mkdir(b"/run/tinykmod", 0o755)
-    trace = open(b"/run/tinykmod/trace.jsonl", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-    handover_move(b"/dev", b"/sysroot/dev")
-    handover_move(b"/proc", b"/sysroot/proc")
-    handover_move(b"/sys", b"/sysroot/sys")
-    handover_move(b"/run", b"/sysroot/run")
-    chdir(b"/sysroot")
-    inside = mount(b".", b"/", NULL, MS_MOVE, NULL) == 0 and chroot(b".") == 0 and chdir(b"/") == 0
-    if inside:
-        init = handover_init(loader, root)
-    else:
-        log_why(loader, LOG_ERROR, b"root", root.spec, strerror(errno))
-    handover_trace(loader, trace, either(init != NULL, init, b""))
-    if init != NULL:
-        # Only now: without an init the shell of the initramfs is still wanted.
-        if old >= 0:
-            empty_initramfs(old)
-        argv[0] = <char*>init
-        execv(init, argv)
-        log_why(loader, LOG_ERROR, b"init", init, strerror(errno))
-    # Back to the initramfs, whose shell (if it was not emptied) is more use than none.
-    if old >= 0 and fchdir(old) == 0:
-        chroot(b".")
 
 
 cdef void handover_move(const char* source, const char* target) noexcept nogil:
@@ -49,40 +57,35 @@ cdef void handover_move(const char* source, const char* target) noexcept nogil:
         umount2(source, MNT_DETACH)
 
 
-cdef const char* handover_init(Loader* loader, Root* root) noexcept nogil:
-    # The first of the kernel's own candidates that can be run, or NULL with a line.
-    if root.init[0]:
-        if access(root.init, X_OK) == 0:
-            return root.init
-        log_why(loader, LOG_ERROR, b"init", root.init, strerror(errno))
-    if access(b"/sbin/init", X_OK) == 0:
+cdef const char* handover_init(const Root* root, int which) noexcept nogil:
+    # The kernel's own candidates, in its order (init/main.c): init=, then these.
+    if which == 0:
+        return root.init
+    if which == 1:
         return b"/sbin/init"
-    if access(b"/etc/init", X_OK) == 0:
+    if which == 2:
         return b"/etc/init"
-    if access(b"/bin/init", X_OK) == 0:
-        return b"/bin/init"
-    if access(b"/bin/sh", X_OK) == 0:
-        return b"/bin/sh"
-    log_why(loader, LOG_ERROR, b"root", root.spec, b"has no init that can be run")
-    return NULL
+    return either(which == 3, b"/bin/init", b"/bin/sh")
 
 
-cdef void handover_trace(Loader* loader, int fd, const char* init) noexcept nogil:
-    # The last event, then the whole trace into FD, which was opened where the root's own init will look for it.
-    cdef size_t done = 0
-    cdef ssize_t n
-    if trace_begin(loader, seam_now(), b"handover"):
-        trace_text(loader, b"init", init)
-        trace_number(loader, b"modules", loader.n_loaded)
-        trace_number(loader, b"failed", loader.n_failed)
-        trace_end(loader)
-    while fd >= 0 and done < loader.trace.used:
-        n = write(fd, loader.trace.data + done, loader.trace.used - done)
-        if n <= 0:
-            break
-        done += <size_t>n
-    if fd >= 0:
-        close(fd)
+cdef bint is_program(const char* path) noexcept nogil:
+    cdef stat_t status
+    return (path[0] != 0 and fstatat(AT_FDCWD, path, &status, 0) == 0 and S_ISREG(status.st_mode)
+            and access(path, X_OK) == 0)
+
+
+cdef int handover_find(Loader* loader, const Root* root, int old) noexcept nogil:
+    # The first candidate that is there, seen from inside the root, where links lead where they should; INITS: none.
+    cdef int which = 0
+    if chroot(b"/sysroot") != 0 or chdir(b"/") != 0:
+        return INITS
+    while which < INITS and not is_program(handover_init(root, which)):
+        if which == 0 and root.init[0]:
+            log_why(loader, LOG_ERROR, b"init", root.init, b"is no program that can be run")
+        which += 1
+    fchdir(old)
+    chroot(b".")
+    return which
 
 
 cdef void empty_initramfs(int root) noexcept nogil:

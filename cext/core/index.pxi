@@ -10,7 +10,7 @@ cdef struct BootIndex:
     const Node* nodes
     const Value* values
     const uint32_t* builtins
-    uint32_t count[7]
+    uint32_t count[FORMAT_SECTIONS]
     # Only where the text files stand in for a damaged index (core/textfiles.pxi): modules.alias as it is.
     const char* alias_text
     size_t alias_size
@@ -32,7 +32,7 @@ cdef size_t section_item(int section) noexcept nogil:
     return 4
 
 
-cdef const char* index_open(BootIndex* ix, const void* data, uint64_t size, bint verify) noexcept nogil:
+cdef const char* index_open(BootIndex* ix, const void* data, uint64_t size) noexcept nogil:
     # Point IX into the SIZE bytes at DATA (aligned to 8). NULL, or why they are no index that can be used.
     cdef const uint8_t* base = <const uint8_t*>data
     cdef const Header* header = <const Header*>data
@@ -50,7 +50,7 @@ cdef const char* index_open(BootIndex* ix, const void* data, uint64_t size, bint
         return b"cut short: it does not hold the header"
     if header.size != size or size % 8:
         return b"cut short or grown: its header tells another size"
-    if verify and not checksum_fits(header, size):
+    if not checksum_fits(header, size):
         return b"damaged: the checksum does not fit"
     tables = <const Table*>(base + sizeof(Header))
     for section in range(FORMAT_SECTIONS):
@@ -67,6 +67,9 @@ cdef const char* index_open(BootIndex* ix, const void* data, uint64_t size, bint
     ix.nodes = <const Node*>(base + tables[<int>SECTION_NODES].offset)
     ix.values = <const Value*>(base + tables[<int>SECTION_VALUES].offset)
     ix.builtins = <const uint32_t*>(base + tables[<int>SECTION_BUILTINS].offset)
+    # A search has one mark a star, and the marks are allocated by this number.
+    if header.stars > ix.count[<int>SECTION_NODES]:
+        return b"damaged: more stars than nodes"
     # Every string ends inside the section once its last byte is a NUL.
     if ix.count[<int>SECTION_STRINGS] == 0 or ix.strings[ix.count[<int>SECTION_STRINGS] - 1] != 0:
         return b"damaged: the strings do not end"
@@ -114,7 +117,7 @@ cdef uint32_t index_find(const BootIndex* ix, const char* name) noexcept nogil:
         middle = low + (high - low) / 2
         order = compare_names(index_name(ix, ix.by_name[middle]), name)
         if order == 0:
-            return ix.by_name[middle]
+            return ix.by_name[middle] if ix.by_name[middle] < ix.count[<int>SECTION_MODULES] else <uint32_t>-1
         if order < 0:
             low = middle + 1
         else:

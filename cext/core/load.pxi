@@ -3,7 +3,7 @@
 cdef const char* load_error(int number) noexcept nogil:
     # Why the kernel refused a module. Its own log line, if any, stands above ours.
     if number == ENOENT:
-        return b"unknown symbol (the kernel names it in the line above)"
+        return b"unknown symbol (then the kernel names it in the line above), or its init found something missing"
     if number == ENOEXEC:
         return b"not a module for this kernel (other version or architecture, or damaged)"
     if number == EOPNOTSUPP:
@@ -53,7 +53,7 @@ cdef int load_module(Loader* loader, const Step* step, const char* by, const cha
     elif not path_stays_inside(path):
         why = b"its path in the index leads out of the modules' directory"
     elif options.cut:
-        why = b"its options do not fit into 4 KiB"
+        why = TOO_LONG
     elif cmdline_blacklisted(loader.cmdline, name, &by_kernel) and by_kernel:
         result = -EPERM
         why = b"blacklisted on the kernel command line (module_blacklist=)"
@@ -70,10 +70,8 @@ cdef int load_module(Loader* loader, const Step* step, const char* by, const cha
     else:
         loader.states[step.module] = MODULE_FAILED
         loader.n_failed += 1
-        if not loader.quiet:
-            # A softdep's driver may find nothing to do (crc32c_intel without SSE 4.2); who named it goes on without.
-            log_why(loader, LOG_INFO if result == -ENODEV and step.why == WHY_SOFTDEP else LOG_ERROR,
-                    b"module", name, why)
+        # A driver that finds nothing to do is no fault (crc32c_intel without SSE 4.2, many a platform driver).
+        log_why(loader, LOG_INFO if result == -ENODEV else LOG_ERROR, b"module", name, why)
     if trace_begin(loader, begun, b"module"):
         trace_text(loader, b"name", name)
         trace_text(loader, b"why", why_word(step.why))
@@ -182,7 +180,7 @@ cdef bint load_filtered(Loader* loader, uint32_t module) noexcept nogil:
 
 
 cdef uint8_t load_rank(uint16_t classes) noexcept nogil:
-    # What leads to the root goes first: buses and disks, then filesystems, then the display, then the rest.
+    # What leads to the root goes first: buses and disks, then USB hosts, then the display, then the rest.
     if classes & (DRIVER_CLASS_STORAGE | DRIVER_CLASS_BUS):
         return 0
     if classes & DRIVER_CLASS_USB:
@@ -196,16 +194,11 @@ cdef void load_want(Loader* loader, const char* modalias, uint32_t kept) noexcep
     # Queue what MODALIAS (its text kept at KEPT) matches and nothing asked for before.
     cdef uint32_t i, module
     cdef Wanted* wanted
-    if not match_modalias(&loader.search, modalias):
-        loader.n_unmatched += 1
-        return
-    if loader.search.builtin:
+    if not match_modalias(&loader.search, modalias) or loader.search.builtin:
         return
     for i in range(loader.search.n_hits):
         module = loader.search.hits[i].module
-        if module >= loader.index.count[<int>SECTION_MODULES] or loader.is_wanted[module]:
-            continue
-        if load_filtered(loader, module):
+        if loader.is_wanted[module] or load_filtered(loader, module):
             continue
         loader.is_wanted[module] = 1
         wanted = loader.wanted + loader.n_wanted

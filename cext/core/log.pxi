@@ -1,4 +1,4 @@
-# Messages: one record "<priority>tinykmod: what, which: why" in the kernel's log, or a line on standard error.
+# Messages: one record "<priority>tinykmod: what which: why" in the kernel's log, or a line on standard error.
 
 cdef extern from *:
     """
@@ -13,7 +13,7 @@ cdef enum:
 
 
 cdef void log_line(Loader* loader, int priority, const char* line) noexcept nogil:
-    cdef char buffer[960]
+    cdef char buffer[LINE_SIZE]
     cdef Text text = text_over(buffer, sizeof(buffer) - 1)
     if loader.kmsg >= 0:
         put_char(&text, c'<')
@@ -31,7 +31,7 @@ cdef void log_line(Loader* loader, int priority, const char* line) noexcept nogi
 
 cdef void log_why(Loader* loader, int priority, const char* what, const char* which,
                   const char* why) noexcept nogil:
-    cdef char buffer[960]
+    cdef char buffer[LINE_SIZE]
     cdef Text text = text_over(buffer, sizeof(buffer))
     put(&text, what)
     put_char(&text, c' ')

@@ -2,8 +2,8 @@
 
 cdef enum:
     MATCH_MOST = 256  # matches that one search keeps; Debian's worst case is below 20
-    MATCH_DEPTH = 512  # nodes on one path; only a damaged index is deeper
-    MATCH_TEXT = 4096  # longest modalias; the kernel's limit is below that
+    MATCH_DEPTH = 512  # nodes on one path; the compiler makes none that is deeper
+    MATCH_TEXT = 4096  # bytes of a modalias, its NUL included; an event of the kernel is shorter
 
 
 cdef struct Hit:
@@ -16,10 +16,11 @@ cdef struct Search:
     const BootIndex* ix
     uint32_t* marks  # one a star of the index: the number of the search that entered it last
     uint32_t number
-    char text[4096]  # the modalias, normalised
+    char text[MATCH_TEXT]  # the modalias, normalised
     uint32_t length
-    uint32_t path[512]
-    Hit hits[256]  # by module number, each module once
+    uint64_t budget  # nodes that may still be looked at: a search ends, whatever the file says
+    uint32_t path[MATCH_DEPTH]
+    Hit hits[MATCH_MOST]  # by module number, each module once
     uint32_t n_hits
     bint matched  # a pattern matched, though it may lead nowhere
     bint builtin
@@ -33,21 +34,28 @@ cdef void search_start(Search* search, const BootIndex* ix, uint32_t* marks, Tex
     search.spelling = spelling
 
 
-cdef bint search_run(Search* search, int root, const char* name) noexcept nogil:
-    # Search NAME under one root. True where a pattern matched; `hits` then holds where the patterns lead.
-    cdef uint32_t node = search.ix.header.roots[root]
+cdef bint search_text(Search* search, const char* name) noexcept nogil:
+    # Take NAME, normalised, as what is searched. False where it is longer than any that the kernel makes.
     cdef uint32_t i = 0
     search.n_hits = 0
     search.matched = False
-    search.builtin = root == ROOT_BUILTIN
-    if is_none(node):
-        return False
     while name[i] and i < MATCH_TEXT - 1:
         search.text[i] = normal(name[i])
         i += 1
     search.text[i] = 0
     search.length = i
+    return name[i] == 0
+
+
+cdef bint search_run(Search* search, int root, const char* name) noexcept nogil:
+    # Search NAME under one root. True where a pattern matched; `hits` then holds where the patterns lead.
+    cdef uint32_t node = search.ix.header.roots[root]
+    search.builtin = root == ROOT_BUILTIN
+    if not search_text(search, name) or is_none(node):
+        return False
     search.number += 1
+    # Every star is entered once and every other node once a place, so no tree of the compiler's needs more.
+    search.budget = (<uint64_t>search.ix.count[<int>SECTION_NODES] + 1) * (search.length + 1)
     search_children(search, node, 0, 0)
     return search.matched
 
@@ -60,7 +68,6 @@ cdef void search_children(Search* search, uint32_t parent, uint32_t at, uint32_t
     if parent >= n_nodes or depth >= MATCH_DEPTH:
         return
     first = ix.nodes[parent].first
-    # Children lie further on: a search ends, whatever the file says.
     if first <= parent or first > n_nodes or ix.nodes[parent].count > n_nodes - first:
         return
     end = first + ix.nodes[parent].count
@@ -85,6 +92,9 @@ cdef void search_node(Search* search, uint32_t number, uint32_t at, uint32_t dep
     cdef const Node* node = search.ix.nodes + number
     cdef const char* label
     cdef uint32_t place
+    if search.budget == 0:
+        return
+    search.budget -= 1
     search.path[depth] = number
     if node.kind == NODE_KIND_STAR:
         if node.text >= search.ix.header.stars or search.marks[node.text] == search.number:
@@ -120,7 +130,8 @@ cdef void search_found(Search* search, const Node* tail, uint32_t depth) noexcep
         if number >= search.ix.count[<int>SECTION_VALUES]:
             return
         module = search.ix.values[number].module
-        if is_none(module):
+        # NONE among them: an alias that leads nowhere.
+        if module >= search.ix.count[<int>SECTION_BUILTINS if search.builtin else <int>SECTION_MODULES]:
             continue
         at = search.n_hits
         while at > 0 and search.hits[at - 1].module > module:

@@ -1,57 +1,80 @@
 # Mounting the root: its filesystem's module, its type, its flags.
 
-cdef enum:
-    FLAG_WORDS = 12
+cdef bint flag_word(const char* word, size_t n, unsigned long* set, unsigned long* clear) noexcept nogil:
+    # Whether WORD is a flag of the mount (mount(8)), and its bits; some words only mean something to user space.
+    set[0] = clear[0] = 0
+    if same_word(word, n, b"ro"):
+        set[0] = MS_RDONLY
+    elif same_word(word, n, b"rw"):
+        clear[0] = MS_RDONLY
+    elif same_word(word, n, b"nosuid"):
+        set[0] = MS_NOSUID
+    elif same_word(word, n, b"suid"):
+        clear[0] = MS_NOSUID
+    elif same_word(word, n, b"nodev"):
+        set[0] = MS_NODEV
+    elif same_word(word, n, b"dev"):
+        clear[0] = MS_NODEV
+    elif same_word(word, n, b"noexec"):
+        set[0] = MS_NOEXEC
+    elif same_word(word, n, b"exec"):
+        clear[0] = MS_NOEXEC
+    elif same_word(word, n, b"sync"):
+        set[0] = MS_SYNCHRONOUS
+    elif same_word(word, n, b"async"):
+        clear[0] = MS_SYNCHRONOUS
+    elif same_word(word, n, b"dirsync"):
+        set[0] = MS_DIRSYNC
+    elif same_word(word, n, b"noatime"):
+        set[0] = MS_NOATIME
+    elif same_word(word, n, b"atime"):
+        clear[0] = MS_NOATIME
+    elif same_word(word, n, b"nodiratime"):
+        set[0] = MS_NODIRATIME
+    elif same_word(word, n, b"diratime"):
+        clear[0] = MS_NODIRATIME
+    elif same_word(word, n, b"relatime"):
+        set[0] = MS_RELATIME
+    elif same_word(word, n, b"norelatime"):
+        clear[0] = MS_RELATIME
+    elif same_word(word, n, b"strictatime"):
+        set[0] = MS_STRICTATIME
+    elif same_word(word, n, b"lazytime"):
+        set[0] = MS_LAZYTIME
+    elif same_word(word, n, b"nolazytime"):
+        clear[0] = MS_LAZYTIME
+    else:
+        return (n == 0 or same_word(word, n, b"defaults") or same_word(word, n, b"auto")
+                or same_word(word, n, b"noauto") or same_word(word, n, b"nofail") or same_word(word, n, b"_netdev")
+                or starts(word, b"x-") != NULL)
+    return True
+
+
+cdef bint same_word(const char* word, size_t n, const char* known) noexcept nogil:
+    return strncmp(word, known, n) == 0 and known[n] == 0
+
+
+cdef size_t list_word(const char* list) noexcept nogil:
+    # Characters up to the next comma or the end.
+    cdef size_t n = 0
+    while list[n] and list[n] != c',':
+        n += 1
+    return n
 
 
 cdef void mount_flags(const char* words, unsigned long* flags, Text* data) noexcept nogil:
-    # Split rootflags= as mount(8) splits -o: words that are flags of the mount, the rest is the filesystem's.
-    cdef const char* names[12]
-    cdef unsigned long bits[12]
+    # Split rootflags= as mount(8) splits -o: flags of the mount, and what is the filesystem's.
+    cdef unsigned long set, clear
     cdef size_t n
-    cdef int i
-    names[0] = b"ro"
-    bits[0] = MS_RDONLY
-    names[1] = b"nosuid"
-    bits[1] = MS_NOSUID
-    names[2] = b"nodev"
-    bits[2] = MS_NODEV
-    names[3] = b"noexec"
-    bits[3] = MS_NOEXEC
-    names[4] = b"sync"
-    bits[4] = MS_SYNCHRONOUS
-    names[5] = b"dirsync"
-    bits[5] = MS_DIRSYNC
-    names[6] = b"noatime"
-    bits[6] = MS_NOATIME
-    names[7] = b"nodiratime"
-    bits[7] = MS_NODIRATIME
-    names[8] = b"relatime"
-    bits[8] = MS_RELATIME
-    names[9] = b"strictatime"
-    bits[9] = MS_STRICTATIME
-    names[10] = b"lazytime"
-    bits[10] = MS_LAZYTIME
-    names[11] = b"defaults"
-    bits[11] = 0
     while words[0]:
-        n = 0
-        while words[n] and words[n] != c',':
-            n += 1
-        for i in range(FLAG_WORDS):
-            if strncmp(words, names[i], n) == 0 and names[i][n] == 0:
-                flags[0] |= bits[i]
-                break
+        n = list_word(words)
+        if flag_word(words, n, &set, &clear):
+            flags[0] = (flags[0] & ~clear) | set
         else:
-            if n == 2 and memcmp(words, b"rw", 2) == 0:
-                flags[0] &= ~<unsigned long>MS_RDONLY
-            elif n:
-                if data.used:
-                    put_char(data, c',')
-                put_bytes(data, words, n)
-        words += n
-        if words[0] == c',':
-            words += 1
+            if data.used:
+                put_char(data, c',')
+            put_bytes(data, words, n)
+        words += n + (words[n] == c',')
 
 
 cdef void load_filesystem(Loader* loader, const char* kind) noexcept nogil:
@@ -71,62 +94,73 @@ cdef void load_filesystem(Loader* loader, const char* kind) noexcept nogil:
 
 cdef int mount_as(Loader* loader, const char* device, const char* kind, unsigned long flags,
                   const char* data) noexcept nogil:
+    # Load what serves KIND and mount: 0 or a negative errno. A medium that cannot be written is mounted read-only.
     load_filesystem(loader, kind)
-    return -errno if mount(device, b"/sysroot", kind, flags, data if data[0] else NULL) != 0 else 0
+    if mount(device, b"/sysroot", kind, flags, data if data[0] else NULL) == 0:
+        return 0
+    if (errno != EACCES and errno != EROFS) or flags & MS_RDONLY:
+        return -errno
+    log_why(loader, LOG_ERROR, b"root", device, b"cannot be written to; mounted read-only")
+    return mount_as(loader, device, kind, flags | MS_RDONLY, data)
 
 
-cdef int mount_root(Loader* loader, Root* root, char* kind, size_t size) noexcept nogil:
-    # Mount the root that was found on /sysroot: 0 or a negative errno. KIND becomes the type that did it. Types are
-    # tried in this order: rootfstype=, what the superblock says, every type that the kernel knows by now.
-    cdef char device[128]
+cdef int worse(int result, int other) noexcept nogil:
+    # Of two failures the one that tells more: EINVAL and ENODEV only mean that it is another filesystem.
+    return other if result == 0 or result == -EINVAL or result == -ENODEV else result
+
+
+cdef int mount_root(Loader* loader, Root* root, const char* device, char* kind, size_t size) noexcept nogil:
+    # Mount the root that was found on /sysroot: 0 or a negative errno. KIND becomes the type that did it: of
+    # rootfstype=, what the superblock says, or else any that the kernel knows by now.
     cdef char data_buffer[1024]
-    cdef Text path = text_over(device, sizeof(device))
     cdef Text data = text_over(data_buffer, sizeof(data_buffer))
-    cdef Text type
     cdef unsigned long flags = MS_RDONLY if root.read_only else 0
-    cdef const char* words = either(root.types[0] != 0, root.types, root.device.kind)
-    cdef size_t n
-    cdef int result = -ENODEV
-    put(&path, b"/dev/")
-    put(&path, root.device.name)
+    cdef const char* types = root.device.kind
+    cdef int result
+    if root.types[0] and strcmp(root.types, b"auto") != 0:
+        types = root.types
     mount_flags(root.flags, &flags, &data)
     mkdir(b"/sysroot", 0o755)
-    while words[0]:
-        n = 0
-        while words[n] and words[n] != c',':
-            n += 1
+    result = mount_types(loader, device, types, flags, data_buffer, kind, size)
+    return result if types[0] else mount_any(loader, device, flags, data_buffer, kind, size)
+
+
+cdef int mount_types(Loader* loader, const char* device, const char* types, unsigned long flags, const char* data,
+                     char* kind, size_t size) noexcept nogil:
+    # Try TYPES, with commas between them.
+    cdef Text type
+    cdef size_t n
+    cdef int result = 0
+    cdef int other
+    while types[0]:
+        n = list_word(types)
         type = text_over(kind, size)
-        put_bytes(&type, words, n)
-        result = mount_as(loader, device, kind, flags, data_buffer)
-        if result == 0:
+        put_bytes(&type, types, n)
+        other = mount_as(loader, device, kind, flags, data)
+        if other == 0:
             return 0
-        words += n
-        if words[0] == c',':
-            words += 1
-    if root.types[0] or root.device.kind[0]:
-        return result
-    return mount_any(device, flags, data_buffer, kind, size)
+        result = worse(result, other)
+        types += n + (types[n] == c',')
+    return result
 
 
-cdef int mount_any(const char* device, unsigned long flags, const char* data, char* kind, size_t size) noexcept nogil:
+cdef int mount_any(Loader* loader, const char* device, unsigned long flags, const char* data, char* kind,
+                   size_t size) noexcept nogil:
     # Try every type of /proc/filesystems that lives on a device.
     cdef char list[4096]
     cdef const char* line = list
     cdef Text type
-    cdef size_t n
     cdef int result = -ENODEV
+    cdef int other
     read_small(AT_FDCWD, b"/proc/filesystems", list, sizeof(list))
     while line[0]:
-        n = 0
-        while line[n] and line[n] != c'\n':
-            n += 1
         # `nodev\tNAME` lines are the others.
-        if line[0] == c'\t' and n > 1:
+        if line[0] == c'\t':
             type = text_over(kind, size)
-            put_bytes(&type, line + 1, n - 1)
-            if mount(device, b"/sysroot", kind, flags, data if data[0] else NULL) == 0:
+            put_bytes(&type, line + 1, <size_t>(next_line(line) - line) - 2)
+            other = mount_as(loader, device, kind, flags, data)
+            if other == 0:
                 return 0
-            if errno != EINVAL:
-                result = -errno
+            result = worse(result, other)
         line = next_line(line)
     return result

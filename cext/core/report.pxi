@@ -1,7 +1,7 @@
 # No root: what was awaited, what did appear, and what did not load. On the console even with `quiet`.
 
 cdef void report(Loader* loader, Root* root) noexcept nogil:
-    cdef char buffer[960]
+    cdef char buffer[LINE_SIZE]
     cdef Text text = text_over(buffer, sizeof(buffer))
     if root.form == ROOT_NOT_SAID:
         put(&text, b"no root: the kernel command line has no root=")
@@ -9,6 +9,13 @@ cdef void report(Loader* loader, Root* root) noexcept nogil:
         put(&text, b"no root: root=")
         put(&text, root.spec)
         put(&text, b" is of no known form (/dev/NAME, UUID=, LABEL=, PARTUUID=)")
+    elif root.refused:
+        put(&text, b"no root: root=")
+        put(&text, root.spec)
+        put(&text, b" is there as /dev/")
+        put(&text, root.device.name)
+        put(&text, b", but was not mounted: ")
+        put(&text, strerror(root.refused))
     else:
         put(&text, b"no root: root=")
         put(&text, root.spec)
@@ -24,7 +31,7 @@ cdef void report(Loader* loader, Root* root) noexcept nogil:
 
 
 cdef void report_disks(Loader* loader, Root* root) noexcept nogil:
-    cdef char buffer[960]
+    cdef char buffer[LINE_SIZE]
     cdef Text text
     cdef Seen* seen
     cdef uint32_t i
@@ -52,7 +59,7 @@ cdef void report_word(Text* text, const char* key, const char* value) noexcept n
 
 cdef void report_modules(Loader* loader) noexcept nogil:
     # Counts, then the modules that failed and the modaliases that no module in the image serves.
-    cdef char buffer[960]
+    cdef char buffer[LINE_SIZE]
     cdef Text text = text_over(buffer, sizeof(buffer))
     cdef uint32_t i
     cdef const char* at

@@ -69,7 +69,7 @@ cdef bint lookup(Search* search, const char* name) noexcept nogil:
     # A name with a dot is never a module's: `dummy.ko` finds nothing (kmod).
     cdef bint plain = not has_dot(name)
     if search.ix.alias_text != NULL:
-        return ((plain and one_hit(search, textfiles_find(search.ix, name), False))
+        return ((plain and one_hit(search, textfiles_by_name(search.ix, name, strlen(name)), False))
                 or textfiles_match(search, name))
     return (search_run(search, ROOT_CONFIG, name)
             or (plain and one_hit(search, index_find(search.ix, name), False))

@@ -31,10 +31,12 @@ cdef struct Root:
     bint wait  # rootwait: for ever
     int64_t delay  # rootdelay=, nanoseconds
     int64_t limit  # rd.tinykmod.timeout=, nanoseconds
-    Seen seen[64]
+    Seen seen[ROOT_MOST_SEEN]
     uint32_t n_seen
     bint found
     Seen device  # the root, once found
+    int refused  # errno of a mount that failed; 0: none was tried
+    bint reported
 
 
 cdef void root_parse(Root* root, const char* cmdline) noexcept nogil:
@@ -54,7 +56,7 @@ cdef void root_parse(Root* root, const char* cmdline) noexcept nogil:
     text = text_over(buffer, sizeof(buffer))
     root.limit = <int64_t>30 * 1000000000
     if cmdline_get(cmdline, b"rootwait", &text):
-        # `rootwait=SECONDS` since 6.9; bare, it waits for ever.
+        # Newer kernels have `rootwait=SECONDS`; bare, it waits for ever.
         root.wait = not parse_number(buffer, text.used, &number)
         if not root.wait:
             root.limit = <int64_t>number * 1000000000
@@ -129,13 +131,18 @@ cdef void probe_superblock(Seen* seen, int fd) noexcept nogil:
     cdef Text text
     cdef uint32_t incompatible
     cdef size_t n = 0
+    cdef bint journal, newer
     if pread(fd, block, sizeof(block), 1024) != sizeof(block) or block[56] != 0x53 or block[57] != 0xef:
         return
     incompatible = little32(block + 96)
+    # 8: the journal of another filesystem, which may bear that one's label.
+    if incompatible & 8:
+        return
+    journal = (little32(block + 92) & 4) != 0
+    # What ext3 knows: filetype, recover and meta_bg; sparse_super, large_file and btree_dir.
+    newer = (incompatible & ~<uint32_t>0x16) != 0 or (little32(block + 100) & ~<uint32_t>7) != 0
     text = text_over(seen.kind, sizeof(seen.kind))
-    # 0x2c0: extents, 64bit, flex_bg; 4 in the compatible features: a journal.
-    put(&text, either((incompatible & 0x2c0) != 0, b"ext4",
-                      either((little32(block + 92) & 4) != 0, b"ext3", b"ext2")))
+    put(&text, either(newer, b"ext4", either(journal, b"ext3", b"ext2")))
     text = text_over(seen.uuid, sizeof(seen.uuid))
     put_uuid(&text, block + 104, False)
     text = text_over(seen.label, sizeof(seen.label))
@@ -149,7 +156,7 @@ cdef void probe_partition(Seen* seen, int disk, uint32_t part) noexcept nogil:
     cdef uint8_t block[512]
     cdef Text text = text_over(seen.partuuid, sizeof(seen.partuuid))
     cdef uint64_t entries
-    cdef uint32_t size, n_entries, sector
+    cdef uint32_t size, n_entries, sector, i
     if part == 0:
         return
     # The header lies in the second block; blocks are of 512 or 4096 bytes.
@@ -163,18 +170,19 @@ cdef void probe_partition(Seen* seen, int disk, uint32_t part) noexcept nogil:
                     put_uuid(&text, block + 16, True)
             return
     if pread(disk, block, sizeof(block), 0) == sizeof(block) and block[510] == 0x55 and block[511] == 0xaa:
-        for size in range(4):
-            put_hex(&text, block[443 - size])
+        for i in range(4):
+            put_hex(&text, block[443 - i])
         put_char(&text, c'-')
         put_hex(&text, <uint8_t>part)
 
 
 cdef int open_disk(const char* name, size_t n) noexcept nogil:
+    # O_NONBLOCK: a drive for discs or floppies does not wait for its medium.
     cdef char path[128]
     cdef Text text = text_over(path, sizeof(path))
     put(&text, b"/dev/")
     put_bytes(&text, name, n)
-    return open(path, O_RDONLY | O_CLOEXEC)
+    return open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
 
 
 cdef void root_probe(Seen* seen, bint superblock, bint table) noexcept nogil:
@@ -198,14 +206,14 @@ cdef void root_probe(Seen* seen, bint superblock, bint table) noexcept nogil:
             close(fd)
 
 
-cdef bint root_consider(Root* root, const char* devname, const char* partn) noexcept nogil:
+cdef void root_consider(Root* root, const char* devname, const char* partn) noexcept nogil:
     # A block device has appeared as /dev/DEVNAME: is it the root? Only what the root= form needs is read.
     cdef Seen seen
     cdef Text text
     cdef uint64_t part = 0
     cdef uint32_t i
     if root.found or devname[0] == 0 or strlen(devname) >= sizeof(seen.name):
-        return False
+        return
     memset(&seen, 0, sizeof(seen))
     text = text_over(seen.name, sizeof(seen.name))
     put(&text, devname)
@@ -229,4 +237,3 @@ cdef bint root_consider(Root* root, const char* devname, const char* partn) noex
         if seen.kind[0] == 0:
             root_probe(&seen, True, False)
         root.device = seen
-    return root.found

@@ -1,5 +1,5 @@
-# The seam: what changes the kernel, and the clock. core/seam_fake.pxi stands in its place where the loader's order,
-# options and errors are tested without root.
+# The seam: modules into and out of the kernel, and the clock. core/seam_fake.pxi stands in its place where the
+# loader's order, options and errors are tested without root. What PID 1 does besides is tested in real boots only.
 
 cdef extern from *:
     """

@@ -7,7 +7,7 @@ cdef enum:
     SEEN_SLOTS = 4096  # modaliases that are remembered as matched; a power of two
     TEXTS_SIZE = 1 << 20
     TRACE_SIZE = 1 << 20
-    LINE_SIZE = 960  # one kmsg record (kernel-mechanisms: below 976 bytes)
+    LINE_SIZE = 960  # one kmsg record; the kernel cuts at 976
     PATH_SIZE = 4096
 
 
@@ -23,14 +23,14 @@ cdef struct Loader:
     const char* root  # in front of /lib/modules; "" but with -d
     const char* sysroot  # in front of /sys and /proc; "" but with --sysroot
     char release[65]
-    char cmdline[4096]
+    char cmdline[CMDLINE_MOST]
     char devkmsg[16]  # printk_devkmsg as it was
     int kmsg  # -1: messages go to standard error
     bint dry_run
     bint verbose
-    bint quiet
+    bint quiet  # modprobe -q: nothing is said of a name that is not found
     bint explain  # -n and -v say why as well
-    bint check_live  # ask sysfs before each load; at boot nothing but us has loaded anything
+    bint check_live  # ask sysfs before each load: as PID 1 it costs more than it saves
     bint have_modules
     int modules_fd  # /lib/modules/RELEASE
     BootIndex index
@@ -42,11 +42,11 @@ cdef struct Loader:
     Wanted* wanted
     uint32_t n_wanted
     uint8_t* is_wanted  # one a module
-    char* texts  # modaliases, NUL-terminated; allocated when the first is kept
+    char* texts  # modaliases, NUL-terminated
     uint32_t n_texts
     uint32_t* seen  # hash table of offsets in texts, 0 where free
-    uint32_t n_unmatched
     Text trace
+    int trace_fd
     int64_t started
     int64_t mounted
 
@@ -59,7 +59,11 @@ cdef bint state_prepare(Loader* loader) noexcept nogil:
     loader.plan.steps = <Step*>take_pages(n * sizeof(Step))
     loader.plan.visited = <uint8_t*>take_pages(3 * n)
     loader.wanted = <Wanted*>take_pages(n * sizeof(Wanted))
-    if marks == NULL or loader.plan.steps == NULL or loader.plan.visited == NULL or loader.wanted == NULL:
+    loader.texts = <char*>take_pages(TEXTS_SIZE)
+    loader.n_texts = 1
+    loader.seen = <uint32_t*>take_pages(SEEN_SLOTS * sizeof(uint32_t))
+    if (marks == NULL or loader.plan.steps == NULL or loader.plan.visited == NULL or loader.wanted == NULL
+            or loader.texts == NULL or loader.seen == NULL):
         return False
     loader.states = loader.plan.visited + n
     loader.is_wanted = loader.states + n
@@ -71,10 +75,7 @@ cdef uint32_t state_keep_text(Loader* loader, const char* text) noexcept nogil:
     # Keep TEXT and give its offset in `texts`; 0, the empty text, where there is no room.
     cdef size_t n = strlen(text) + 1
     cdef uint32_t at
-    if loader.texts == NULL:
-        loader.texts = <char*>take_pages(TEXTS_SIZE)
-        loader.n_texts = 1
-    if loader.texts == NULL or n > TEXTS_SIZE - loader.n_texts:
+    if n > TEXTS_SIZE - loader.n_texts:
         return 0
     at = loader.n_texts
     memcpy(loader.texts + at, text, n)
@@ -89,10 +90,6 @@ cdef bint state_seen(Loader* loader, const char* modalias, uint32_t* kept) noexc
     cdef uint32_t slot, tries
     cdef const char* at = modalias
     kept[0] = 0
-    if loader.seen == NULL:
-        loader.seen = <uint32_t*>take_pages(SEEN_SLOTS * sizeof(uint32_t))
-        if loader.seen == NULL:
-            return False
     while at[0]:
         hash = (hash ^ <uint8_t>at[0]) * 16777619
         at += 1

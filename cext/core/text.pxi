@@ -1,5 +1,12 @@
 # Text: building it in fixed buffers, comparing it. No allocation, no stdio.
 
+cdef extern from *:
+    """
+    #define TOO_LONG "its options do not fit into 4 KiB"
+    """
+    const char* TOO_LONG
+
+
 cdef struct Text:
     # A buffer that is filled from the front. What does not fit is dropped, and `cut` says so.
     char* data

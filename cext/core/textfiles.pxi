@@ -1,18 +1,23 @@
 # modules.dep and modules.alias as text, where the boot index cannot be used: the same Index is filled from them, so
-# that nothing else has to know. Slow (each modalias is compared with each line), and there are no softdeps.
+# that nothing else has to know. Slow: each modalias is compared with each line. Of softdeps only those that name a
+# module are known; options and blacklists are not in these files.
 
 cdef const char* textfiles_open(BootIndex* ix, int modules_fd) noexcept nogil:
     # NULL, or why the files in the modules' directory cannot be used either.
     cdef size_t size, i
     cdef uint32_t n_modules = 0
     cdef uint32_t n_words = 0
+    cdef size_t size_soft = 0
     cdef char* text = read_whole(modules_fd, b"modules.dep", &size)
+    cdef char* soft = read_whole(modules_fd, b"modules.softdep", &size_soft)
     memset(ix, 0, sizeof(BootIndex))
     if text == NULL:
         return b"there is no modules.dep"
     for i in range(size):
         n_modules += text[i] == c':'
         n_words += text[i] == c' '
+    for i in range(size_soft):
+        n_words += soft[i] == c' '
     ix.modules = <const Module*>take_pages(n_modules * sizeof(Module))
     ix.links = <const uint32_t*>take_pages(n_words * sizeof(uint32_t))
     # A name is never longer than its path, so both fit into twice the file's size.
@@ -21,6 +26,8 @@ cdef const char* textfiles_open(BootIndex* ix, int modules_fd) noexcept nogil:
         return b"out of memory"
     textfiles_modules(ix, text, n_modules)
     textfiles_links(ix, text)
+    if soft != NULL:
+        textfiles_softdeps(ix, soft)
     ix.alias_text = read_whole(modules_fd, b"modules.alias", &ix.alias_size)
     if ix.alias_text == NULL:
         return b"there is no modules.alias"
@@ -105,6 +112,56 @@ cdef void textfiles_links(BootIndex* ix, const char* text) noexcept nogil:
     ix.count[<int>SECTION_LINKS] = used
 
 
+cdef void textfiles_softdeps(BootIndex* ix, const char* text) noexcept nogil:
+    # `softdep NAME pre: A B post: C` lines: one a module, `pre:` before `post:`, as our images have them.
+    cdef uint32_t* links = <uint32_t*>ix.links
+    cdef uint32_t used = ix.count[<int>SECTION_LINKS]
+    cdef uint32_t module, other
+    cdef Module* record
+    cdef const char* line = text
+    cdef const char* word
+    cdef size_t n
+    cdef bint post
+    while line[0]:
+        word = starts(line, b"softdep ")
+        line = next_line(line)
+        if word == NULL:
+            continue
+        n = word_length(word)
+        module = textfiles_by_name(ix, word, n)
+        if is_none(module):
+            continue
+        record = <Module*>ix.modules + module
+        record.soft = used
+        record.n_pre = record.n_post = 0
+        post = False
+        word += n
+        while word[0] == c' ':
+            word += 1
+            n = word_length(word)
+            if word[n] == c':':
+                post = word[0] == c'p' and word[1] == c'o'
+                word += n + 1
+                continue
+            other = textfiles_by_name(ix, word, n)
+            # The lists lie one behind the other, so what comes too late for the first is left out.
+            if not is_none(other) and (post or record.n_post == 0):
+                links[used] = other
+                used += 1
+                record.n_post += post
+                record.n_pre += not post
+            word += n
+    ix.count[<int>SECTION_LINKS] = used
+
+
+cdef uint32_t textfiles_by_name(const BootIndex* ix, const char* name, size_t n) noexcept nogil:
+    cdef uint32_t i
+    for i in range(ix.count[<int>SECTION_MODULES]):
+        if same_name(name, n, index_name(ix, i)):
+            return i
+    return <uint32_t>-1
+
+
 cdef uint32_t textfiles_by_path(const BootIndex* ix, const char* path, size_t n) noexcept nogil:
     cdef uint32_t i
     cdef const char* known
@@ -115,12 +172,16 @@ cdef uint32_t textfiles_by_path(const BootIndex* ix, const char* path, size_t n)
     return <uint32_t>-1
 
 
-cdef uint32_t textfiles_find(const BootIndex* ix, const char* name) noexcept nogil:
+cdef void textfiles_hit(Search* search, uint32_t module) noexcept nogil:
     cdef uint32_t i
-    for i in range(ix.count[<int>SECTION_MODULES]):
-        if compare_names(index_name(ix, i), name) == 0:
-            return i
-    return <uint32_t>-1
+    search.matched = True
+    for i in range(search.n_hits):
+        if search.hits[i].module == module:
+            return
+    if search.n_hits < MATCH_MOST:
+        search.hits[search.n_hits].module = module
+        search.hits[search.n_hits].value = 0
+        search.n_hits += 1
 
 
 cdef bint textfiles_match(Search* search, const char* modalias) noexcept nogil:
@@ -128,28 +189,23 @@ cdef bint textfiles_match(Search* search, const char* modalias) noexcept nogil:
     cdef const char* at = search.ix.alias_text
     cdef const char* end = at + search.ix.alias_size
     cdef const char* pattern
-    cdef uint32_t i = 0
     cdef uint32_t module
-    search.n_hits = 0
-    search.matched = False
     search.builtin = False
-    while modalias[i] and i < MATCH_TEXT - 1:
-        search.text[i] = normal(modalias[i])
-        i += 1
-    search.text[i] = 0
+    if not search_text(search, modalias):
+        return False
     while at < end:
         if strcmp(at, b"alias") != 0:
             at += strlen(at) + 1
             continue
+        if end - at < 6:
+            break
         pattern = at + 6
         at = pattern + strlen(pattern) + 1
         if at >= end:
             break
-        if glob(pattern, search.text) and search.n_hits < MATCH_MOST:
-            module = textfiles_find(search.ix, at)
+        if glob(pattern, search.text):
+            module = textfiles_by_name(search.ix, at, strlen(at))
             if not is_none(module):
-                search.matched = True
-                search.hits[search.n_hits].module = module
-                search.n_hits += 1
+                textfiles_hit(search, module)
         at += strlen(at) + 1
     return search.matched

@@ -71,9 +71,13 @@ cdef bint tool_open(Loader* loader, const Options* options) noexcept nogil:
     cdef Text text = text_over(path, sizeof(path))
     cdef Text release
     cdef utsname name
+    cdef stat_t status
     cdef const char* why
     memset(loader, 0, sizeof(Loader))
-    loader.kmsg = loader.modules_fd = -1
+    loader.kmsg = loader.modules_fd = loader.trace_fd = -1
+    # The kernel starts its helper without any descriptor.
+    if fstat(2, &status) != 0:
+        loader.kmsg = open(b"/dev/kmsg", O_WRONLY | O_CLOEXEC)
     loader.root = options.root
     loader.sysroot = options.sysroot
     loader.dry_run = options.dry_run
@@ -85,18 +89,16 @@ cdef bint tool_open(Loader* loader, const Options* options) noexcept nogil:
     put(&text, options.sysroot)
     put(&text, b"/proc/cmdline")
     read_small(AT_FDCWD, path, loader.cmdline, sizeof(loader.cmdline))
-    # Called by the kernel, time counts and nobody reads: the checksum is PID 1's to see to.
-    why = modules_open(loader, False)
-    if why != NULL:
-        if textfiles_open(&loader.index, loader.modules_fd) != NULL:
-            if not options.quiet:
-                log_why(loader, LOG_ERROR, b"boot index of", loader.release, why)
-            return False
+    why = modules_open(loader)
+    if why != NULL and textfiles_open(&loader.index, loader.modules_fd) != NULL:
+        if not options.quiet:
+            log_why(loader, LOG_ERROR, b"boot index of", loader.release, why)
+        return False
     loader.have_modules = state_prepare(loader)
     return loader.have_modules
 
 
-cdef const char* modules_open(Loader* loader, bint verify) noexcept nogil:
+cdef const char* modules_open(Loader* loader) noexcept nogil:
     # Open /lib/modules/RELEASE and the index in it. NULL, or why there is none.
     cdef char path[4096]
     cdef Text text = text_over(path, sizeof(path))
@@ -117,7 +119,7 @@ cdef const char* modules_open(Loader* loader, bint verify) noexcept nogil:
     close(fd)
     if data == NULL:
         return b"empty or unreadable"
-    why = index_open(&loader.index, data, size, verify)
+    why = index_open(&loader.index, data, size)
     if why == NULL and strcmp(index_string(&loader.index, loader.index.header.release), loader.release) != 0:
         return b"made for another kernel"
     return why
@@ -125,19 +127,18 @@ cdef const char* modules_open(Loader* loader, bint verify) noexcept nogil:
 
 cdef int modprobe_one(Loader* loader, const char* name, const char* extra) noexcept nogil:
     # Load what NAME leads to: 0, or 1. Of several modules of an alias the last one's result counts (kmod).
-    cdef Hit hits[256]
-    cdef uint32_t n, i
+    cdef const Hit* hits = loader.search.hits
+    cdef uint32_t i
     cdef bint by_alias
     cdef int result = 0
-    if not lookup(&loader.search, name):
+    # An alias that leads nowhere (`alias x off`) is not found either.
+    if not lookup(&loader.search, name) or loader.search.n_hits == 0:
         if not loader.quiet:
             log_why(loader, LOG_ERROR, b"module", name, b"not found in this image's index")
         return 1
     if loader.search.builtin:
         return 0
-    n = loader.search.n_hits
-    memcpy(hits, loader.search.hits, n * sizeof(Hit))
-    for i in range(n):
+    for i in range(loader.search.n_hits):
         by_alias = not is_none(hits[i].value)
         if by_alias and load_filtered(loader, hits[i].module):
             continue
@@ -162,13 +163,32 @@ cdef int modprobe_main(int argc, char** argv) noexcept nogil:
     if not tool_open(&loader, &options):
         return 1
     loader.check_live = True
+    modprobe_trace(&loader)
     if not options.all:
         join_options(&extra, argc, argv, first + 1)
-        return modprobe_one(&loader, argv[first], buffer)
+        if extra.cut:
+            log_why(&loader, LOG_ERROR, b"module", argv[first], TOO_LONG)
+            return 1
+        result = modprobe_one(&loader, argv[first], buffer)
+        argc = first
     for i in range(first, argc):
         if modprobe_one(&loader, argv[i], b"") != 0:
             result = 1
+    trace_write(&loader)
     return result
+
+
+cdef void modprobe_trace(Loader* loader) noexcept nogil:
+    # PID 1 has made the file while it boots; anywhere else there is none, and nothing is traced.
+    cdef char path[4096]
+    cdef char* buffer
+    cdef Text text = text_over(path, sizeof(path))
+    put(&text, loader.sysroot)
+    put(&text, TRACE_PATH)
+    loader.trace_fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC)
+    buffer = <char*>take_pages(TRACE_SIZE) if loader.trace_fd >= 0 else NULL
+    if buffer != NULL:
+        loader.trace = text_over(buffer, TRACE_SIZE)
 
 
 cdef void join_options(Text* out, int argc, char** argv, int first) noexcept nogil:
@@ -194,6 +214,7 @@ cdef int insmod_main(int argc, char** argv) noexcept nogil:
     cdef const char* why = NULL
     cdef size_t n
     cdef uint32_t flags = 0
+    cdef int result
     if argc < 2:
         tool_usage(b"insmod FILE [PARAM=VALUE...]")
         return 1
@@ -203,10 +224,13 @@ cdef int insmod_main(int argc, char** argv) noexcept nogil:
     n = strlen(argv[1])
     if n < 3 or strcmp(argv[1] + n - 3, b".ko") != 0:
         flags = MODULE_FLAG_COMPRESSED
-    n = <size_t>-load_new(AT_FDCWD, argv[1], buffer, flags, &why)
-    if n:
+    if options.cut:
+        log_why(&loader, LOG_ERROR, b"module", argv[1], TOO_LONG)
+        return 1
+    result = load_new(AT_FDCWD, argv[1], buffer, flags, &why)
+    if result != 0:
         log_why(&loader, LOG_ERROR, b"module", argv[1], why)
-    return 1 if n else 0
+    return 1 if result != 0 else 0
 
 
 cdef int rmmod_main(int argc, char** argv) noexcept nogil:
@@ -323,7 +347,7 @@ cdef int index_main(int argc, char** argv) noexcept nogil:
     if fd >= 0:
         why = b"empty or unreadable"
     if data != NULL:
-        why = index_open(&loader.index, data, size, True)
+        why = index_open(&loader.index, data, size)
     spelling = <char*>take_pages(TEXTS_SIZE)
     if why != NULL or spelling == NULL or not state_prepare(&loader):
         log_why(&loader, LOG_ERROR, b"index", argv[1], either(why != NULL, why, b"out of memory"))
@@ -410,7 +434,7 @@ cdef int loader_main(int argc, char** argv) noexcept nogil:
     cdef const char* at
     cdef int turn
     if getpid() == 1:
-        boot_main(argc, argv)
+        boot_main(argv)
     for turn in range(2):
         if argc < 1:
             break

@@ -1,5 +1,23 @@
-# The boot trace: one JSON object a line in a buffer, written to /run/tinykmod when the boot is handed over
+# The boot trace: one JSON object a line in a buffer, added to the file in /run/tinykmod when the boot is handed over
 # (docs/trace-format.md). A line that does not fit is left out whole.
+
+cdef extern from *:
+    """
+    #define TRACE_PATH "/run/tinykmod/trace.jsonl"
+    """
+    const char* TRACE_PATH
+
+
+cdef void trace_write(Loader* loader) noexcept nogil:
+    # Add what was gathered to the file, if there is one.
+    cdef size_t done = 0
+    cdef ssize_t n
+    while loader.trace_fd >= 0 and done < loader.trace.used:
+        n = write(loader.trace_fd, loader.trace.data + done, loader.trace.used - done)
+        if n <= 0:
+            break
+        done += <size_t>n
+
 
 cdef bint trace_begin(Loader* loader, int64_t at, const char* event) noexcept nogil:
     # Start a line; False where the trace is off or full. trace_end() must follow a True.

@@ -33,7 +33,7 @@ cdef class Index:
     cdef readonly str which
     cdef readonly str release
 
-    def __cinit__(self, data, str which="boot index", *, bint verify=True):
+    def __cinit__(self, data, str which="boot index"):
         cdef const char* why
         cdef const void* at
         self.which = which
@@ -47,10 +47,10 @@ cdef class Index:
                 raise MemoryError
             memcpy(self.copied, at, self.view.len)
             at = self.copied
-        why = index_open(&self.ix, at, self.view.len, verify)
+        why = index_open(&self.ix, at, self.view.len)
         if why != NULL:
             raise IndexFormatError(which, decoded(why))
-        self.marks = <uint32_t*>calloc(self.ix.header.stars + 1, sizeof(uint32_t))
+        self.marks = <uint32_t*>calloc(<size_t>self.ix.header.stars + 1, sizeof(uint32_t))
         self.search = <Search*>calloc(1, sizeof(Search))
         self.spelling_data = <char*>calloc(1, SPELLING_SIZE)
         if self.marks == NULL or self.search == NULL or self.spelling_data == NULL:

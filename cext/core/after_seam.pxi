@@ -1,0 +1,16 @@
+# What the loader is made of, over the seam to the kernel.
+
+include "core/log.pxi"         # kmsg
+include "core/trace.pxi"       # the boot trace
+include "core/load.pxi"        # one module, the queue
+include "core/device.pxi"      # uevents and sysfs
+include "core/root.pxi"        # root= and block devices
+include "core/mountroot.pxi"   # the root's filesystem
+include "core/report.pxi"      # no root: why
+include "core/handover.pxi"    # switch_root
+include "core/boot.pxi"        # PID 1
+include "core/tools.pxi"       # modprobe and the others
+
+
+cdef public int main(int argc, char** argv) noexcept nogil:
+    return loader_main(argc, argv)

@@ -1,0 +1,11 @@
+# What the loader is made of, up to the seam to the kernel.
+
+include "core/format.pxi"      # the index's records, generated from the schema
+include "core/text.pxi"        # building and comparing text
+include "core/memory.pxi"      # pages, files, directories
+include "core/index.pxi"       # the boot index in place
+include "core/match.pxi"       # the alias matcher
+include "core/textfiles.pxi"   # modules.dep and modules.alias instead of an index
+include "core/resolve.pxi"     # names to modules, modules to load order
+include "core/cmdline.pxi"     # the kernel command line
+include "core/state.pxi"       # what the loader knows
