@@ -11,6 +11,11 @@ import posixpath
 from tinykmod.errors import ConfigError
 
 
+def encoded(text: str) -> bytes:
+    """TEXT as the bytes it was read from: names of files and modules need not be UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def module_name(path: str) -> str:
     """The module's name for a file name or path: `kernel/fs/foo-bar.ko.xz` -> `foo_bar`."""
     return posixpath.basename(path).split(".", 1)[0].replace("-", "_")
