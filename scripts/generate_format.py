@@ -7,6 +7,7 @@ With --check nothing is written: exit 1 where a file is not what it should be.
 from __future__ import annotations
 
 import argparse
+import struct
 import sys
 from enum import IntEnum, IntFlag
 from pathlib import Path
@@ -15,14 +16,15 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tinykmod.index import schema  # noqa: E402
+from tinykmod.modules.driver_class import DriverClass  # noqa: E402
 
 PXI = ROOT / "cext" / "core" / "format.pxi"
 DOC = ROOT / "docs" / "index-format.md"
 BEGIN, END = "<!-- generated: {} -->\n", "<!-- end -->\n"
 
 C_TYPES = {"B": "uint8_t", "H": "uint16_t", "I": "uint32_t", "Q": "uint64_t", "s": "uint8_t"}
-SIZES = {"B": 1, "H": 2, "I": 4, "Q": 8, "s": 1}
-ENUMS = (schema.Section, schema.Root, schema.NodeKind, schema.ModuleFlag, schema.DriverClass)
+SIZES = {kind: struct.calcsize(f"<{kind}") for kind in C_TYPES}
+ENUMS = (schema.Section, schema.Root, schema.NodeKind, schema.ModuleFlag, DriverClass)
 
 
 def field_type(code: str) -> tuple[str, int]:

@@ -8,13 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from types import ModuleType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tinykmod.index.records import BootIndex
-
 
 
 def _import() -> ModuleType | None:
@@ -31,16 +25,3 @@ extension = _import()
 
 #: What `tinykmod --version` prints.
 NAME = "extension" if extension is not None else "pure Python"
-
-
-def open_index(data: bytes, which: str = "boot index", *, verify: bool = True) -> BootIndex:
-    """Open a boot index with the core in use; one of the other byte order with the twin, which reads both.
-
-    Raises IndexFormatError.
-    """
-    from tinykmod.index.reader import Index, byteorder_of
-
-    if extension is None or byteorder_of(data, which) != sys.byteorder:
-        return Index(data, which, verify=verify)
-    opened: BootIndex = extension.Index(data, which, verify=verify)
-    return opened

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import pytest
 from make_ko import make_ko
 
-from tinykmod.index.schema import DriverClass
 from tinykmod.modules.classes import driver_class
+from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.elf import read_elf
 from tinykmod.modules.tree import Module, ModuleTree
 

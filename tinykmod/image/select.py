@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tinykmod.errors import TinykmodError
 from tinykmod.index.reader import Index
-from tinykmod.index.schema import DriverClass
 from tinykmod.modules.compression import decompress
+from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.tree import Module, ModuleTree
 
 #: Filesystem types that a root may have; the kernel asks for their modules as `fs-TYPE`.
@@ -45,7 +45,7 @@ def parse_classes(names: Iterable[str]) -> DriverClass:
     for name in names:
         if name.upper() not in DriverClass.__members__:
             known = ", ".join(member.name.lower() for member in DriverClass if member.name)
-            raise TinykmodError(name, f"no such driver class; there are {known}")
+            raise TinykmodError(repr(name), f"no such driver class; there are {known}")
         bits |= DriverClass[name.upper()]
     return bits
 

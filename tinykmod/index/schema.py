@@ -6,6 +6,7 @@ scripts/generate_format.py turns it into cext/core/format.pxi for the Cython cor
 
 from __future__ import annotations
 
+import struct
 import sys
 from array import array
 from enum import IntEnum, IntFlag
@@ -58,19 +59,6 @@ class ModuleFlag(IntFlag):
     COMPRESSED = 2
 
 
-class DriverClass(IntFlag):
-    """What a module's driver serves, found by what it registers (tinykmod.modules.classes); it may be several."""
-
-    STORAGE = 1  # disks and their controllers
-    GPU = 2
-    INPUT = 4
-    NETWORK = 8
-    USB = 16  # USB host controllers
-    BUS = 32  # other buses: what makes further devices appear (virtio, MMC hosts, VMD, Hyper-V)
-    FILESYSTEM = 64
-    PLATFORM = 128  # what other devices of a board wait for (clocks, regulators, PHYs, pin controllers, GPIO)
-
-
 #: Record layouts: field name -> struct format character (B u8, H u16, I u32, Q u64). Every record is a multiple
 #: of 4 bytes and every field is naturally aligned, so a C struct of the same fields has the same layout.
 HEADER = {
@@ -121,21 +109,28 @@ VALUE = {
 #: BY_NAME, LINKS: u32 module numbers. BUILTINS: u32 strings, sorted by byte value.
 
 RECORDS = {"Header": HEADER, "Table": TABLE, "Module": MODULE, "Node": NODE, "Value": VALUE}
-#: Bytes a record of each section takes.
-ITEM = {
-    Section.STRINGS: 1,
-    Section.MODULES: 40,
-    Section.BY_NAME: 4,
-    Section.LINKS: 4,
-    Section.NODES: 12,
-    Section.VALUES: 8,
-    Section.BUILTINS: 4,
-}
 
 
 def layout(record: dict[str, str]) -> str:
     """The struct format of a record, without the byte-order prefix."""
     return "".join(record.values())
+
+
+def record_size(record: dict[str, str]) -> int:
+    """Bytes a record takes, the same in either byte order."""
+    return struct.calcsize("<" + layout(record))
+
+
+#: Bytes a record of each section takes.
+ITEM = {
+    Section.STRINGS: 1,
+    Section.MODULES: record_size(MODULE),
+    Section.BY_NAME: 4,
+    Section.LINKS: 4,
+    Section.NODES: record_size(NODE),
+    Section.VALUES: record_size(VALUE),
+    Section.BUILTINS: 4,
+}
 #: The checksum covers the u64 words from here to the end: everything but what finds them and the sums themselves.
 SUMMED_FROM = 40
 

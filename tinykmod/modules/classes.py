@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from tinykmod.index.schema import DriverClass
+from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.tree import Module
 
 
