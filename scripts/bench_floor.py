@@ -100,7 +100,9 @@ def chain(trace: Sequence[Event]) -> tuple[str, str, list[str], int]:
     that took in nanoseconds."""
     start = next(event["t"] for event in trace if event["ev"] == "start")
     mounted = next(event for event in trace if event["ev"] == "mounted")
-    names = [event["name"] for event in trace if event["ev"] == "module" and event["t"] < mounted["t"]]
+    loads = [event for event in trace if event["ev"] == "module" and event["t"] < mounted["t"]]
+    # By their ends: what a module's init had the kernel load ends before the module does.
+    names = [event["name"] for event in sorted(loads, key=lambda event: event["t"] + event["dur"])]
     return mounted["device"], mounted["type"], names, mounted["t"] - start
 
 

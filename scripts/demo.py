@@ -42,12 +42,13 @@ def main() -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    loader = loaders.find()
+    loader = loaders.find("x86_64")
     say(f"fetching {args.kernel} and busybox (kept in the cache for the next time)")
     kernel, busybox = fetch_kernel(args.kernel), fetch_busybox()
     with tempfile.TemporaryDirectory(prefix="tinykmod-demo-") as scratch:
         image = Path(scratch, "initramfs.img")
-        command = ["-m", "tinykmod", "initramfs", "-b", str(kernel.root), "-o", str(image), kernel.release]
+        command = ["-m", "tinykmod", "initramfs", "-b", str(kernel.root), "-o", str(image), "--arch", "x86_64",
+                   kernel.release]  # fmt: skip
         say(f"python3 {shlex.join(command)}")
         if subprocess.run([sys.executable, *command], check=False).returncode:
             return 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import faces
 import pytest
+from once import once
 
 import tinykmod
 from tinykmod.bench import debian
@@ -68,17 +68,13 @@ def face(request: pytest.FixtureRequest) -> faces.Face:
 @pytest.fixture(scope="session")
 def depmod_root(kernel: debian.Kernel, shared_dir: Path) -> Path:
     """A root with a copy (hard links) of the kernel's modules that Debian's depmod was run on."""
-    root = shared_dir / "depmod-root"
-    with (shared_dir / "depmod.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not root.exists():
-            beside = shared_dir / "depmod-root.new"
-            source = kernel.root / "lib" / "modules" / kernel.release
-            target = beside / "lib" / "modules" / kernel.release
-            shutil.copytree(source, target, symlinks=True, copy_function=_link_or_copy)
-            subprocess.run(["/sbin/depmod", "-b", beside, kernel.release], check=True)
-            beside.rename(root)
-    return root
+
+    def make(root: Path) -> None:
+        modules = Path("lib/modules", kernel.release)
+        shutil.copytree(kernel.root / modules, root / modules, symlinks=True, copy_function=_link_or_copy)
+        subprocess.run(["/sbin/depmod", "-b", root, kernel.release], check=True)
+
+    return once(shared_dir / "depmod-root", make)
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 
+def check_place(path: Path) -> None:
+    """Find out early whether PATH can be written: raises OSError where it is a directory or its directory is missing.
+
+    What is neither a file nor missing (a device) is refused as well: renaming would take its place.
+    """
+    for number, wrong in (
+        (errno.EISDIR, path.is_dir()),
+        (errno.EEXIST, path.exists() and not path.is_file()),
+        (errno.ENOENT, not path.parent.is_dir()),
+    ):
+        if wrong:
+            raise OSError(number, os.strerror(number), os.fspath(path))
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of PATH when the block ends well, and is gone when it does not. Raises OSError."""
+    """A file that takes the place of PATH when the block ends well, and is gone when it does not.
+
+    Raises OSError, which names PATH.
+    """
+    check_place(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("xb") as out:
@@ -19,5 +38,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             out.flush()
             os.fsync(out.fileno())
         beside.replace(path)
+    except OSError as error:
+        if error.filename in (None, os.fspath(beside)):
+            error.filename = os.fspath(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import subprocess
@@ -11,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from once import once
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -21,12 +21,8 @@ import build_loader  # noqa: E402
 @pytest.fixture(scope="session")
 def fake_loader(shared_dir: Path) -> Path:
     """cext/loader_fake.pyx as a program: its system calls are lines on standard output."""
-    path = shared_dir / "loader-fake"
-    with (shared_dir / "loader-fake.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            build_loader.build(platform.machine(), path, source=ROOT / "cext" / "loader_fake.pyx")
-    return path
+    source = ROOT / "cext" / "loader_fake.pyx"
+    return once(shared_dir / "loader-fake", lambda path: build_loader.build(platform.machine(), path, source=source))
 
 
 @pytest.fixture

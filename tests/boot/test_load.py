@@ -13,7 +13,7 @@ from boot_cases import DEVICES, MODULES, image, make_sysroot
 from make_tree import RELEASE, make_tree
 
 from tinykmod.boot.load import load, plan
-from tinykmod.boot.sysfs import devices
+from tinykmod.boot.sysfs import modaliases
 from tinykmod.index.compiler import compile_index
 from tinykmod.index.reader import Index
 from tinykmod.kmod.config import read_config
@@ -52,7 +52,7 @@ def twin_calls(root: Path, sysroot: Path, fail: Mapping[str, int]) -> list[str]:
     index = Index((directory / "tinykmod.tki").read_bytes())
     text = (sysroot / "proc/cmdline").read_text()
     fake = Fake(fail)
-    list(load(index, plan(index, devices(sysroot), text), fake, directory, text))
+    list(load(index, plan(index, modaliases(sysroot), text), fake, directory, text))
     return fake.calls
 
 

@@ -21,7 +21,8 @@ from tinykmod.errors import TinykmodError
 from tinykmod.image import cpio
 from tinykmod.image.build import Image
 from tinykmod.index.reader import Index
-from tinykmod.index.schema import DriverClass, ModuleFlag
+from tinykmod.index.schema import ModuleFlag
+from tinykmod.modules.driver_class import DriverClass
 
 Make = Callable[..., Image]
 

@@ -133,6 +133,8 @@ ALIASES = {
         ("also-plain", [("also_plain", "")]),
         ("also_plain", [("also_plain", "")]),
         ("plain.ko", []),
+        ("kernel/plain", []),
+        ("/plain", []),
         ("", []),
     ],
 )
@@ -258,5 +260,21 @@ def test_command_prints_module_and_pattern(
     assert (done.returncode, done.stdout) == (0, "virtio_pci  pci:v00001AF4d*sv*sd*bc*sc*i*\n")
     plan = run_tinykmod("index", "match", "--plan", kernel_index, modalias)
     assert plan.stdout.splitlines()[-1] == f"virtio_pci  modalias: {modalias}"
-    nothing = run_tinykmod("index", "match", kernel_index, "pci:nothing")
-    assert (nothing.returncode, nothing.stderr.count("\n")) == (1, 1)
+    two = run_tinykmod("index", "match", kernel_index, modalias, "ext4")
+    assert two.stdout == f"{modalias}: virtio_pci  pci:v00001AF4d*sv*sd*bc*sc*i*\next4: ext4  by name\n"
+    for words in ((), ("--plan",)):
+        nothing = run_tinykmod("index", "match", *words, kernel_index, "pci:nothing", modalias, "no-such")
+        assert (nothing.returncode, nothing.stderr.count("\n")) == (1, 1)
+        assert "pci:nothing, no-such: no module in " in nothing.stderr
+        assert "virtio_pci" in nothing.stdout
+
+
+@pytest.mark.parametrize("pure", ["0", "1"])
+def test_command_tells_what_the_blacklist_keeps_out(
+    tmp_path: Path, run_tinykmod: Callable[..., subprocess.CompletedProcess[str]], pure: str
+) -> None:
+    index = build(make_tree(tmp_path / "root", SOFT, builtin={"in": ["dev:*"]}, config="blacklist top\n"))
+    done = run_tinykmod("index", "match", index, "dev:top1", "top", "dev:x", TINYKMOD_PURE=pure)
+    assert done.stdout.splitlines() == [
+        "dev:top1: top (blacklisted)  dev:top*", "top: top  by name", "dev:x: in (builtin)  dev:*",
+    ]  # fmt: skip

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tinykmod.boot import cmdline
-from tinykmod.boot.sysfs import Device
 from tinykmod.boot.system import MODULE_INIT_COMPRESSED_FILE, System
 from tinykmod.index.reader import Index
 from tinykmod.index.records import Step
-from tinykmod.index.schema import DriverClass, ModuleFlag
+from tinykmod.index.schema import ModuleFlag
+from tinykmod.modules.driver_class import DriverClass
 
 
 class Loaded(NamedTuple):
@@ -35,11 +35,11 @@ def rank(classes: DriverClass) -> int:
     return 2 if classes & DriverClass.GPU else 3
 
 
-def plan(index: Index, devices: Iterable[Device], command_line: str = "") -> list[Step]:
-    """What DEVICES ask for, in the order in which the loader would load it. Each modalias counts once."""
+def plan(index: Index, modaliases: Iterable[str], command_line: str = "") -> list[Step]:
+    """What MODALIASES ask for, in the order in which the loader would load it. Each counts once."""
     requests: dict[str, Step] = {}
-    for modalias in dict.fromkeys(device.modalias for device in devices):
-        for match in index.match(modalias) if modalias else ():
+    for modalias in dict.fromkeys(modaliases):
+        for match in index.match(modalias):
             filtered = index.is_blacklisted(match.module) if not match.builtin else True
             if not filtered and not cmdline.blacklists(command_line, match.module):
                 requests.setdefault(match.module, Step(match.module, "modalias", modalias))
@@ -88,7 +88,7 @@ def _why(path: Path, number: int) -> str:
     if number == errno.ENOENT and not path.exists():
         return "its file is not here"
     if number == errno.ENOENT:
-        return "unknown symbol (the kernel names it in the line above)"
+        return "unknown symbol (then the kernel names it in the line above), or its init found something missing"
     if number == errno.ENOEXEC:
         return "not a module for this kernel (other version or architecture, or damaged)"
     if number == errno.EOPNOTSUPP:

@@ -5,27 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from tinykmod.errors import TinykmodError
 
 
-class Device(NamedTuple):
-    """One device of a bus: its place below /sys, and the fields of its `uevent` file."""
+def modaliases(sysroot: Path = Path("/")) -> Iterator[str]:
+    """What the kernel calls each device of each bus below SYSROOT/sys/bus for drivers, in the directories' own order.
 
-    path: str
-    uevent: dict[str, str]
-
-    @property
-    def modalias(self) -> str:
-        """What the kernel calls it for drivers; empty where it has no modalias."""
-        return self.uevent.get("MODALIAS", "")
-
-
-def devices(sysroot: Path = Path("/")) -> Iterator[Device]:
-    """Every device of every bus below SYSROOT/sys/bus, in the directories' own order.
-
-    /sys/bus is flat, so it is one read a device. A device that vanishes meanwhile has no fields.
+    /sys/bus is flat, so it is one read a device. One without a modalias, or that vanishes meanwhile, is left out.
     Raises TinykmodError where there is no such tree.
     """
     buses = sysroot / "sys" / "bus"
@@ -37,7 +24,8 @@ def devices(sysroot: Path = Path("/")) -> Iterator[Device]:
         except OSError:
             continue
         for entry in found:
-            yield Device(f"/bus/{bus.name}/devices/{entry.name}", _fields(Path(entry.path, "uevent")))
+            if modalias := _fields(Path(entry.path, "uevent")).get("MODALIAS"):
+                yield modalias
 
 
 def _fields(path: Path) -> dict[str, str]:
@@ -45,4 +33,4 @@ def _fields(path: Path) -> dict[str, str]:
         text = path.read_text(errors="surrogateescape")
     except OSError:
         return {}
-    return {key: value for key, equals, value in (line.partition("=") for line in text.splitlines()) if equals}
+    return {key: value for key, equals, value in (line.partition("=") for line in text.split("\n")) if equals}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tinykmod.errors import TinykmodError
+from tinykmod.kmod.names import encoded
 
 #: finit_module's flag for a file that the kernel is to decompress (linux/module.h, since 5.17).
 MODULE_INIT_COMPRESSED_FILE = 4
@@ -50,7 +51,7 @@ class Linux:
         except OSError as error:
             return -(error.errno or errno.EIO)
         try:
-            if self._libc.syscall(self._number, fd, options.encode("utf-8", "surrogateescape"), flags) == 0:
+            if self._libc.syscall(self._number, fd, encoded(options), flags) == 0:
                 return 0
             return -ctypes.get_errno()
         finally:

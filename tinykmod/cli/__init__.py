@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,23 +71,44 @@ def _parser(chosen: Command | None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 0, 1 (it failed, one line said why) or 2 (wrong usage)."""
     words = list(sys.argv[1:] if argv is None else argv)
-    chosen = next((command for command in COMMANDS if words and command.name == words[0]), None)
-    parser = _parser(chosen)
-    if chosen is None and not words:
-        parser.print_help()
-        return 2
-    args = parser.parse_args(words[1:] if chosen else words)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
+    # Ended from outside, what was begun is taken away as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return int(args.run(args))
+        try:
+            return _run(words)
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:
-        # The reader (head, less) has gone: not an error, but the interpreter must not flush into the pipe again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) has gone: not an error.
+        _drop_output()
         return 0
     except TinykmodError as error:
         print(f"tinykmod: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"tinykmod: {error.filename or (chosen and chosen.name)}: {error.strerror or error}", file=sys.stderr)
+        if error.filename is None:
+            _drop_output()
+        print(f"tinykmod: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("tinykmod: interrupted", file=sys.stderr)
         return 130
     return 1
+
+
+def _run(words: list[str]) -> int:
+    chosen = next((command for command in COMMANDS if words and command.name == words[0]), None)
+    parser = _parser(chosen)
+    if not words:
+        parser.print_help()
+        return 2
+    args = parser.parse_args(words[1:] if chosen else words)
+    if chosen is None:
+        parser.error(f"the command is the first word: tinykmod {args.command} ...")
+    return int(args.run(args))
+
+
+def _drop_output() -> None:
+    """The interpreter must not write what is left to where it cannot go once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 
 from tinykmod.boot.load import load, options_of, plan
-from tinykmod.boot.sysfs import devices
+from tinykmod.boot.sysfs import modaliases
 from tinykmod.boot.system import Linux
-from tinykmod.cli.progress import counter
+from tinykmod.cli.progress import counter, warn
 from tinykmod.errors import TinykmodError
 from tinykmod.index.compiler import compile_index
 from tinykmod.index.reader import Index
 from tinykmod.index.records import Step
 from tinykmod.kmod.config import read_config
-from tinykmod.modules.tree import module_directory, read_tree
+from tinykmod.modules.tree import PARENTS, module_directory, read_tree
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,10 +32,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     index = _index(args)
     command_line = _command_line(args.sysroot)
-    steps = plan(index, devices(args.sysroot), command_line)
+    steps = plan(index, modaliases(args.sysroot), command_line)
     if args.dry_run:
         for step in steps:
-            print(_line(index, step, args.root, command_line))
+            print(_line(index, step, _directory(args.root, index.release), command_line))
         return 0
     if args.sysroot != Path("/"):
         raise TinykmodError(args.sysroot, "only the machine's own /sys can be loaded for; add --dry-run")
@@ -55,7 +55,9 @@ def _index(args: argparse.Namespace) -> Index:
     version = args.version or os.uname().release
     if args.index is None:
         tree = read_tree(args.root, version, progress=counter("reading modules"))
-        return Index(compile_index(tree, read_config(args.root)), version, verify=False)
+        config = read_config(args.root)
+        warn(config.warnings)
+        return Index(compile_index(tree, config), version, verify=False)
     index = Index(args.index.read_bytes(), str(args.index))
     if args.version is not None and args.version != index.release:
         raise TinykmodError(args.index, f"is of kernel {index.release}, not {version}")
@@ -70,8 +72,15 @@ def _command_line(sysroot: Path) -> str:
         return ""
 
 
-def _line(index: Index, step: Step, root: Path, command_line: str) -> str:
+def _directory(root: Path, release: str) -> Path:
+    """Where the modules are; for an index whose tree is not here, where they would be."""
+    try:
+        return module_directory(root, release)
+    except TinykmodError:
+        return root / PARENTS[0] / release
+
+
+def _line(index: Index, step: Step, directory: Path, command_line: str) -> str:
     """As the loader program prints it: `insmod PATH OPTIONS # why: by`."""
-    base = str(root).rstrip("/")
-    path = f"{base}/lib/modules/{index.release}/{index.path(step.module)}"
-    return f"insmod {path} {options_of(index, step.module, command_line)} # {step.why}: {step.by}"
+    options = options_of(index, step.module, command_line)
+    return f"insmod {directory / index.path(step.module)} {options} # {step.why}: {step.by}"

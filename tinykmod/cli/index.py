@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import asdict
 from enum import IntFlag
 from pathlib import Path
 
-from tinykmod import core
-from tinykmod.cli.progress import counter
+from tinykmod.cli.progress import counter, warn
 from tinykmod.errors import TinykmodError
-from tinykmod.files import replacing
+from tinykmod.files import check_place, replacing
 from tinykmod.index.compiler import compile_index
+from tinykmod.index.opening import open_index
 from tinykmod.index.reader import Index
+from tinykmod.index.schema import Root
 from tinykmod.kmod.config import read_config
 from tinykmod.modules.tree import read_tree
 
@@ -40,12 +40,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _build(args: argparse.Namespace) -> int:
+    output = Path(f"{args.version}.tki") if args.output is None else args.output
+    check_place(output)
     tree = read_tree(args.root, args.version, progress=counter("reading modules"))
     config = read_config(args.root)
-    for warning in config.warnings:
-        print(f"tinykmod: {warning}", file=sys.stderr)
+    warn(config.warnings)
     data = compile_index(tree, config)
-    output = args.output or Path(f"{args.version}.tki")
     with replacing(output) as out:
         out.write(data)
     print(f"{output}: {len(data)} bytes, {len(tree.modules)} modules")
@@ -58,6 +58,7 @@ def _dump(args: argparse.Namespace) -> int:
     aliases: dict[str, list[str]] = {}
     for pattern, name in index.aliases():
         aliases.setdefault(name, []).append(pattern)
+    others = {root.name.lower(): sorted(index.aliases(root)) for root in (Root.CONFIG, Root.BUILTIN)}
     if args.json:
         out = {
             "release": index.release,
@@ -66,6 +67,7 @@ def _dump(args: argparse.Namespace) -> int:
             "digest": index.digest.hex(),
             "classes": _bits(index.classes),
             "builtin": index.builtin,
+            **{f"{label}_aliases": pairs for label, pairs in others.items()},
             "modules": [
                 {
                     **asdict(module),
@@ -85,15 +87,20 @@ def _dump(args: argparse.Namespace) -> int:
     for module in modules:
         print(f"\n{module.name}  {module.path}  {' '.join(_bits(module.classes))}")
         lists = {"needs": module.deps, "pre": module.pre, "post": module.post, "weak": module.weak}
-        for label, others in lists.items():
-            if others:
-                print(f"  {label}: {' '.join(others)}")
+        for label, names in lists.items():
+            if names:
+                print(f"  {label}: {' '.join(names)}")
         if module.options:
             print(f"  options: {module.options}")
         if module.flags:
             print(f"  flags: {' '.join(_bits(module.flags))}")
         for pattern in sorted(aliases.get(module.name, [])):
             print(f"  alias: {pattern}")
+    for label, pairs in others.items():
+        if pairs:
+            print(f"\naliases, {label}:")
+        for pattern, name in pairs:
+            print(f"  {pattern}  {name or 'off'}")
     return 0
 
 
@@ -103,19 +110,17 @@ def _bits(flags: IntFlag) -> list[str]:
 
 
 def _match(args: argparse.Namespace) -> int:
-    index = core.open_index(args.file.read_bytes(), str(args.file))
-    if args.plan:
-        for step in index.plan(args.modalias):
-            options = index.options(step.module)
-            print(f"{step.module}  {step.why}: {step.by}" + (f"  [{options}]" if options else ""))
-        return 0
-    missing = []
-    for modalias in args.modalias:
-        matches = index.lookup(modalias)
-        if not matches:
-            missing.append(modalias)
+    index = open_index(args.file.read_bytes(), str(args.file))
+    found = {modalias: index.lookup(modalias) for modalias in args.modalias}
+    for step in index.plan(args.modalias) if args.plan else ():
+        options = index.options(step.module)
+        print(f"{step.module}  {step.why}: {step.by}" + (f"  [{options}]" if options else ""))
+    for modalias, matches in found.items() if not args.plan else ():
+        loaded = {step.module for step in index.plan([modalias])}
         for match in matches:
-            print(f"{match.module}{' (builtin)' if match.builtin else ''}  {match.pattern or 'by name'}")
-    if missing:
-        raise TinykmodError(", ".join(missing), f"no module in {os.fspath(args.file)} matches")
+            # Where nothing else needs it, only the blacklist keeps a module out of its own plan.
+            note = " (builtin)" if match.builtin else " (blacklisted)" if match.module not in loaded else ""
+            print(f"{modalias + ': ' if len(found) > 1 else ''}{match.module}{note}  {match.pattern or 'by name'}")
+    if missing := [modalias for modalias, matches in found.items() if not matches]:
+        raise TinykmodError(", ".join(missing), f"no module in {args.file} matches")
     return 0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
 from tinykmod import loaders
-from tinykmod.cli.progress import counter
+from tinykmod.cli.progress import counter, warn
 from tinykmod.errors import TinykmodError
 from tinykmod.image.build import COMPRESSIONS, Request, build
 from tinykmod.image.select import parse_classes
@@ -57,8 +56,7 @@ def run(args: argparse.Namespace) -> int:
         args.busybox,
     )
     image = build(request, counter("reading modules"))
-    for warning in image.warnings:
-        print(f"tinykmod: {warning}", file=sys.stderr)
+    warn(image.warnings)
     if args.verbose:
         for name, reason in image.modules.items():
             print(f"{name}: {reason}")

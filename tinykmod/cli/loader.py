@@ -17,8 +17,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.list:
         print(loaders.find(args.arch))
         return 0
-    for arch, path in loaders.at_hand().items():
-        if args.arch in (None, arch):
-            data = path.read_bytes()
-            print(f"{arch:<8} {len(data):>7} {hashlib.sha256(data).hexdigest()} {path}")
+    wanted = loaders.at_hand() if args.arch is None else {args.arch: loaders.find(args.arch)}
+    for arch, path in wanted.items():
+        data = path.read_bytes()
+        print(f"{arch:<8} {len(data):>7} {hashlib.sha256(data).hexdigest()} {path}")
     return 0

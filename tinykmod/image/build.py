@@ -30,15 +30,16 @@ from elftools.elf.segments import InterpSegment
 
 from tinykmod import __version__
 from tinykmod.errors import TinykmodError
-from tinykmod.files import replacing
+from tinykmod.files import check_place, replacing
 from tinykmod.image import cpio, kernel_config
 from tinykmod.image.select import select
 from tinykmod.index.compiler import compile_index
 from tinykmod.index.reader import Index
-from tinykmod.index.schema import DriverClass
 from tinykmod.kmod.config import read_config
-from tinykmod.modules.compression import decompress, is_compressed
-from tinykmod.modules.tree import Module, ModuleTree, read_tree
+from tinykmod.kmod.names import encoded
+from tinykmod.modules.compression import decompress
+from tinykmod.modules.driver_class import DriverClass
+from tinykmod.modules.tree import Module, ModuleTree, read_tree, uncompressed
 
 APPLETS = ("modprobe", "insmod", "rmmod", "lsmod")
 DIRECTORIES = ("dev", "etc", "proc", "root", "run", "sys")
@@ -84,33 +85,45 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
     """
     # What can be wrong with the request is found out first: reading a tree takes seconds.
     mtime = _epoch()
+    check_place(request.output)
     config = kernel_config.read(request.root, request.release)
     _check_compression(request, config)
     system = list(_system(request))
     given = [_given(source, target) for source, target in request.files]
     tree = read_tree(request.root, request.release, progress=progress)
+    _check_machine(request.loader, tree)
     modprobe_config = read_config(request.root)
     whole = Index(compile_index(tree, modprobe_config), verify=False)
     chosen = select(tree, whole, request.classes, request.add, config)
     modules = [tree.by_name[name] for name in chosen]
-    stored = {module.name: _stored_path(tree, module, config) for module in modules}
+    unpacked = {
+        module.name: uncompressed(module.path)
+        for module in modules
+        if module.compression and not kernel_config.loads_compressed(config, module.compression)
+    }
     data = compile_index(
-        tree, modprobe_config, only=chosen.keys(), whole=whole, classes=request.classes, stored=stored
+        tree, modprobe_config, only=chosen.keys(), whole=whole, classes=request.classes, stored=unpacked
     )
+    index = Index(data, verify=False)
     home = f"lib/modules/{tree.release}"
-    texts = {INDEX_NAME: data, **_text_files(modules, Index(data), stored)}
+    texts = {INDEX_NAME: data, **_text_files(modules, index)}
     own = [*system, *(cpio.regular(f"{home}/{name}", text) for name, text in texts.items())]
     entries = {entry.path: entry for entry in own}
-    files = {f"{home}/{stored[module.name]}": module for module in modules}
+    files = {f"{home}/{index.path(module.name)}": module for module in modules}
     for entry in given:
         if entry.path in entries or entry.path in files:
             raise TinykmodError(f"/{entry.path}", "the image has a file of its own there")
         entries[entry.path] = entry
     _add_parents(entries, [*entries, *files])
 
+    def module_bytes(module: Module) -> bytes:
+        source = tree.directory / module.path
+        data = source.read_bytes()
+        return decompress(data, str(source)) if module.name in unpacked else data
+
     def contents() -> Iterator[cpio.Entry]:
         for path in sorted([*entries, *files], key=os.fsencode):
-            yield entries.get(path) or cpio.regular(path, _module_bytes(tree, files[path], path))
+            yield entries.get(path) or cpio.regular(path, module_bytes(files[path]))
 
     with replacing(request.output) as out, _compressor(request.compress, out) as packed:
         cpio.write(packed, contents(), mtime)
@@ -124,6 +137,23 @@ def _epoch() -> int:
     return int(text)
 
 
+def _check_machine(loader: Path, tree: ModuleTree) -> None:
+    """Hold the loader's ELF machine against that of a module: another one could not even start."""
+    module = tree.directory / tree.modules[0].path
+    is_for, wanted = (
+        _elf(decompress(path.read_bytes(), str(path)), path).header.e_machine for path in (loader, module)
+    )
+    if is_for != wanted:
+        raise TinykmodError(loader, f"is for {is_for}, the modules of {tree.release} are for {wanted}")
+
+
+def _elf(data: bytes, path: Path) -> ELFFile:
+    try:
+        return ELFFile(io.BytesIO(data))
+    except ELFError as error:
+        raise TinykmodError(path, f"not a program: {error}") from error
+
+
 def _check_compression(request: Request, config: Mapping[str, str]) -> None:
     if request.compress not in COMPRESSIONS:
         raise TinykmodError(request.compress, f"no such compression; there are {', '.join(COMPRESSIONS)}")
@@ -131,21 +161,6 @@ def _check_compression(request: Request, config: Mapping[str, str]) -> None:
     if config and option and config.get(option) != "y":
         where = kernel_config.path(request.root, request.release)
         raise TinykmodError(where, f"the kernel cannot unpack {request.compress} ({option} is not set)")
-
-
-def _stored_path(tree: ModuleTree, module: Module, config: Mapping[str, str]) -> str:
-    """The module's path in the image: without the suffix of its compression where the kernel cannot undo that."""
-    with (tree.directory / module.path).open("rb") as file:
-        start = file.read(8)
-    if not is_compressed(start) or kernel_config.loads_compressed(config, start):
-        return module.path
-    return module.path[: module.path.rindex(".ko") + len(".ko")]
-
-
-def _module_bytes(tree: ModuleTree, module: Module, path: str) -> bytes:
-    source = tree.directory / module.path
-    data = source.read_bytes()
-    return data if path.endswith(f"/{module.path}") else decompress(data, str(source))
 
 
 def _system(request: Request) -> Iterator[cpio.Entry]:
@@ -166,11 +181,7 @@ def _system(request: Request) -> Iterator[cpio.Entry]:
 
 def _static_program(path: Path) -> bytes:
     data = path.read_bytes()
-    try:
-        segments = list(ELFFile(io.BytesIO(data)).iter_segments())
-    except ELFError as error:
-        raise TinykmodError(path, f"not a program: {error}") from error
-    for segment in segments:
+    for segment in _elf(data, path).iter_segments():
         if isinstance(segment, InterpSegment):
             raise TinykmodError(path, f"not static: it needs {segment.get_interp_name()}, which the image lacks")
     return data
@@ -194,20 +205,20 @@ def _add_parents(entries: dict[str, cpio.Entry], paths: Sequence[str]) -> None:
                 raise TinykmodError(f"/{path}", f"cannot be in the image: /{parent} is not a directory")
 
 
-def _text_files(modules: Sequence[Module], index: Index, stored: Mapping[str, str]) -> dict[str, bytes]:
+def _text_files(modules: Sequence[Module], index: Index) -> dict[str, bytes]:
     """depmod's text files for the modules in the image, with softdeps as the index has resolved them."""
     dep, alias, softdep = [], ["# Aliases extracted from modules themselves."], ["# Soft dependencies."]
     for module in modules:
         record = index.module(module.name)
         # depmod names what is loaded first last.
-        needed = "".join(f" {stored[name]}" for name in reversed(record.deps))
-        dep.append(f"{stored[module.name]}:{needed}")
+        needed = "".join(f" {index.path(name)}" for name in reversed(record.deps))
+        dep.append(f"{record.path}:{needed}")
         alias += [f"alias {pattern} {module.name}" for pattern in module.aliases]
         around = {"pre:": record.pre, "post:": record.post}
         if words := [word for part, names in around.items() if names for word in (part, *names)]:
             softdep.append(" ".join(("softdep", module.name, *words)))
     texts = {"modules.dep": dep, "modules.alias": alias, "modules.softdep": softdep}
-    return {name: ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape") for name, lines in texts.items()}
+    return {name: encoded("\n".join(lines) + "\n") for name, lines in texts.items()}
 
 
 @contextlib.contextmanager

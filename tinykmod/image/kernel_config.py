@@ -6,15 +6,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinykmod.modules.compression import GZIP, XZ, ZSTD
-
-#: What begins a compressed module -> the option whose algorithm the kernel can undo by itself.
-_COMPRESSION = {
-    GZIP: "CONFIG_MODULE_COMPRESS_GZIP",
-    XZ: "CONFIG_MODULE_COMPRESS_XZ",
-    ZSTD: "CONFIG_MODULE_COMPRESS_ZSTD",
-}
-
 
 def path(root: Path, release: str) -> Path:
     """Where distributions keep the options of a kernel."""
@@ -30,8 +21,7 @@ def read(root: Path, release: str) -> dict[str, str]:
     return {name: value.strip('"') for name, value in re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.MULTILINE)}
 
 
-def loads_compressed(config: Mapping[str, str], start: bytes) -> bool:
-    """Whether the kernel decompresses a module whose file begins with START itself: one algorithm, or none."""
-    return config.get("CONFIG_MODULE_DECOMPRESS") == "y" and any(
-        start.startswith(magic) and config.get(option) == "y" for magic, option in _COMPRESSION.items()
-    )
+def loads_compressed(config: Mapping[str, str], compression: str) -> bool:
+    """Whether the kernel itself decompresses a module of COMPRESSION (gzip, xz, zstd): it knows one, or none."""
+    options = ("CONFIG_MODULE_DECOMPRESS", f"CONFIG_MODULE_COMPRESS_{compression.upper()}")
+    return all(config.get(option) == "y" for option in options)

@@ -20,7 +20,6 @@ from tinykmod.index.schema import (
     TABLE,
     VALUE,
     VERSION,
-    DriverClass,
     ModuleFlag,
     Section,
     checksum,
@@ -28,8 +27,9 @@ from tinykmod.index.schema import (
 )
 from tinykmod.kmod.config import Config, parse_softdep
 from tinykmod.kmod.depends import resolve
-from tinykmod.kmod.names import module_name
+from tinykmod.kmod.names import encoded, module_name
 from tinykmod.modules.classes import driver_class
+from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.tree import Module, ModuleTree
 
 #: (pre, post, weak) as modules' names.
@@ -54,7 +54,7 @@ class _Strings:
         return offset
 
     def text(self, text: str) -> int:
-        return self.add(text.encode("utf-8", "surrogateescape"))
+        return self.add(encoded(text))
 
 
 def compile_index(
@@ -71,8 +71,7 @@ def compile_index(
 
     ONLY names the modules that are to be in it (an image's; None: all of them); what they depend on must be
     among them. WHOLE is the index of the whole tree, where the caller has it already. CLASSES is recorded as what
-    the index was made for. STORED gives the path of a module where the image stores it under another one than the
-    tree does.
+    the index was made for. STORED gives the path of each module that the image stores decompressed.
     Raises TinykmodError: a dependency cycle, a dependency that ONLY leaves out.
     """
     compiler = _Compiler(tree, config, classes or DriverClass(0), stored or {}, byteorder)
@@ -129,10 +128,10 @@ class _Parts:
         self.strings = _Strings()
         self.release = self.strings.text(tree.release)
         self.nodes = Nodes(self.strings.add)
-        builtin = sorted(set(tree.builtin), key=lambda name: name.encode("utf-8", "surrogateescape"))
+        builtin = sorted(set(tree.builtin), key=encoded)
         config, own, built = self._patterns(compiler, {name: position for position, name in enumerate(builtin)})
         self.roots = [self.nodes.add(config), self.nodes.add(own), self.nodes.add(built)]
-        self.by_name = [self.positions[name] for name in sorted(self.positions, key=str.encode)]
+        self.by_name = [self.positions[name] for name in sorted(self.positions, key=encoded)]
         self.builtins = [self.strings.text(name) for name in builtin]
 
     def _patterns(self, compiler: _Compiler, builtin: Mapping[str, int]) -> tuple[Iterable[Pattern], ...]:
@@ -226,7 +225,7 @@ class _Compiler:
             flags = ModuleFlag(0)
             if module.name in self.blacklist:
                 flags |= ModuleFlag.BLACKLISTED
-            if not path.endswith(".ko"):
+            if module.compression and module.name not in self.stored:
                 flags |= ModuleFlag.COMPRESSED
             at = len(links)
             links += deps + direct
@@ -242,7 +241,7 @@ class _Compiler:
         """Of the tree and of what the configuration says, wherever its files lie."""
         config = self.config
         said = (config.aliases, config.options, config.blacklist, config.softdeps, config.weakdeps)
-        texts = repr([[item[:-1] for item in kind] for kind in said]).encode("utf-8", "surrogateescape")
+        texts = encoded(repr([[item[:-1] for item in kind] for kind in said]))
         return hashlib.sha256(self.tree.digest + texts).digest()
 
     def _pack(self, record: dict[str, str], rows: Iterable[Sequence[int]]) -> bytes:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 from tinykmod.errors import IndexFormatError
@@ -23,7 +25,6 @@ from tinykmod.index.schema import (
     TABLE,
     VALUE,
     VERSION,
-    DriverClass,
     ModuleFlag,
     NodeKind,
     Root,
@@ -31,7 +32,8 @@ from tinykmod.index.schema import (
     checksum,
     layout,
 )
-from tinykmod.kmod.names import module_name, normalise_modalias
+from tinykmod.kmod.names import encoded, normalise_modalias
+from tinykmod.modules.driver_class import DriverClass
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,14 @@ def byteorder_of(data: bytes | memoryview, which: str) -> Literal["little", "big
     raise IndexFormatError(which, "damaged: the byte-order mark is neither way round")
 
 
+def _plain(name: str) -> str:
+    """The module that NAME may be the name of. One with a dot never is: `dummy.ko` finds nothing (kmod)."""
+    return "" if "." in name else name.replace("-", "_")
+
+
 def _position(names: Sequence[bytes], name: str) -> int | None:
     """Where NAME is in NAMES, which are sorted."""
-    wanted = name.encode("utf-8", "surrogateescape")
+    wanted = encoded(name)
     position = bisect_left(names, wanted)
     return position if names[position : position + 1] == [wanted] else None
 
@@ -145,6 +152,9 @@ class Index:
                 raise self._damaged(f"node {number} has its children elsewhere")
             if kind == NodeKind.TAIL and first + count > values:
                 raise self._damaged(f"node {number} has its values elsewhere")
+        for root in self._roots:
+            if root != NONE and (root >= len(nodes) or nodes[root][3] == NodeKind.TAIL):
+                raise self._damaged(f"root {root} is no node that has children")
         return nodes
 
     @cached_property
@@ -158,7 +168,12 @@ class Index:
     @cached_property
     def _names(self) -> list[bytes]:
         """The modules' names in the order of BY_NAME."""
-        return [self._string(self._row(number)["name"]) for number in self._by_name]
+        if sorted(self._by_name) != list(range(len(self))):
+            raise self._damaged("the names are not those of its modules")
+        names = [self._string(self._row(number)["name"]) for number in self._by_name]
+        if any(first >= second for first, second in pairwise(names)) or any(set(b".-") & set(name) for name in names):
+            raise self._damaged("the names are not in order, or not normalised")
+        return names
 
     @cached_property
     def _by_name(self) -> tuple[int, ...]:
@@ -180,6 +195,12 @@ class Index:
         position = _position(self._names, name)
         return None if position is None else self._by_name[position]
 
+    def _known(self, name: str) -> int:
+        number = self._number(name)
+        if number is None:
+            raise KeyError(name)
+        return number
+
     def _linked(self, first: int, count: int) -> tuple[int, ...]:
         if first + count > len(self._links):
             raise self._damaged("a list of modules lies outside the links")
@@ -200,10 +221,7 @@ class Index:
 
     def module(self, name: str) -> ModuleRecord:
         """The record of the module NAME. Raises KeyError."""
-        number = self._number(module_name(name))
-        if number is None:
-            raise KeyError(name)
-        row = self._row(number)
+        row = self._row(self._known(_plain(name)))
         n_deps, n_pre, n_post = row["n_deps"], row["n_pre"], row["n_post"]
 
         def linked(first: int, count: int) -> list[str]:
@@ -231,10 +249,10 @@ class Index:
         """MODULE's path below /lib/modules/RELEASE."""
         return self.module(module).path
 
-    def aliases(self) -> Iterator[tuple[str, str]]:
-        """Every (pattern, module) of the matcher of modules' own aliases, for dumps."""
-        for pattern, module in self._walk(self._roots[Root.ALIAS], ""):
-            yield pattern, self._name(module)
+    def aliases(self, root: Root = Root.ALIAS) -> list[tuple[str, str]]:
+        """Every (pattern, module) of one matcher, for dumps; the module is empty where the alias leads nowhere."""
+        with self._not_too_deep():
+            return [(pattern, self._target(root, number)) for pattern, number in self._walk(self._roots[root], "")]
 
     def _walk(self, node: int, prefix: str) -> Iterator[tuple[str, int]]:
         if node == NONE:
@@ -264,8 +282,7 @@ class Index:
     def lookup(self, name: str) -> list[Match]:
         """What NAME, a module's name or an alias, leads to, in kmod's lookup order; the first that has any wins:
         the configuration's aliases, modules, the modules' aliases, builtin modules, their aliases."""
-        # A name with a dot is never a module's: `dummy.ko` finds nothing (kmod).
-        plain = "" if "." in name else module_name(name)
+        plain = _plain(name)
         matches = self._search(Root.CONFIG, name)
         if matches is None and self._number(plain) is not None:
             matches = [Match(plain, "")]
@@ -279,7 +296,7 @@ class Index:
 
     def _search(self, root: Root, name: str) -> list[Match] | None:
         """The matches of NAME under one root, by module number; None where no pattern matches."""
-        text = normalise_modalias(name).encode("utf-8", "surrogateescape")
+        text = encoded(normalise_modalias(name))
         found = Search(self._nodes, self._string).run(self._roots[root], text)
         if not found:
             return None
@@ -289,16 +306,25 @@ class Index:
             patterns.setdefault(number, self._string(raw) if raw else found[value])
         out = []
         for number in sorted(patterns):
-            if number == NONE:
-                continue
-            pattern = patterns[number].decode("utf-8", "surrogateescape")
-            if root == Root.BUILTIN:
-                if number >= len(self._builtins):
-                    raise self._damaged(f"there is no builtin module {number}")
-                out.append(Match(self._builtins[number].decode("utf-8", "surrogateescape"), pattern, True))
-            else:
-                out.append(Match(self._name(number), pattern))
+            if number != NONE:
+                pattern = patterns[number].decode("utf-8", "surrogateescape")
+                out.append(Match(self._target(root, number), pattern, root == Root.BUILTIN))
         return out
+
+    def _target(self, root: Root, number: int) -> str:
+        """The name of what a value under ROOT leads to; empty for an alias that leads nowhere."""
+        if root != Root.BUILTIN:
+            return "" if number == NONE else self._name(number)
+        if number >= len(self._builtins):
+            raise self._damaged(f"there is no builtin module {number}")
+        return self._builtins[number].decode("utf-8", "surrogateescape")
+
+    @contextmanager
+    def _not_too_deep(self) -> Iterator[None]:
+        try:
+            yield
+        except RecursionError:
+            raise self._damaged("what refers to what goes on for too long") from None
 
     def plan(self, wanted: Iterable[str]) -> list[Step]:
         """The modules to load for WANTED (names or modaliases), each once, in load order.
@@ -323,10 +349,8 @@ class Index:
         steps: dict[int, Step] = {}
         visited: set[int] = set()
         for step in requests:
-            number = self._number(step.module)
-            if number is None:
-                raise KeyError(step.module)
-            self._visit(number, step, steps, visited)
+            with self._not_too_deep():
+                self._visit(self._known(step.module), step, steps, visited)
         return list(steps.values())
 
     def _visit(self, number: int, step: Step, steps: dict[int, Step], visited: set[int]) -> None:

@@ -195,6 +195,7 @@ def _parse(line: str, where: Where, config: Config) -> None:
         config.weakdeps.append(Weakdep(module, tuple(rest.split()), where))
     elif keyword == "install":
         config.installs.append(Command(module, rest, where))
+        config.warnings.append(f"{where}: install: commands are not run at boot, {module} is loaded as usual")
     else:
         config.removes.append(Command(module, rest, where))
 

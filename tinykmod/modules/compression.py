@@ -10,14 +10,12 @@ import zstandard
 
 from tinykmod.errors import ModuleFormatError
 
-GZIP = b"\x1f\x8b"
-XZ = b"\xfd7zXZ\0"
-ZSTD = b"\x28\xb5\x2f\xfd"
+MAGIC = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
 
 
-def is_compressed(data: bytes) -> bool:
-    """Whether the bytes begin as a gzip, xz or zstd file does."""
-    return data.startswith((GZIP, XZ, ZSTD))
+def compression(data: bytes) -> str:
+    """`gzip`, `xz` or `zstd` where the bytes begin as such a file does, else empty."""
+    return next((name for name, magic in MAGIC.items() if data.startswith(magic)), "")
 
 
 def decompress(data: bytes, which: str) -> bytes:
@@ -26,12 +24,13 @@ def decompress(data: bytes, which: str) -> bytes:
     Raises ModuleFormatError(which, ...) where the compressed data are damaged or cut short.
     """
     try:
-        if data.startswith(GZIP):
-            return gzip.decompress(data)
-        if data.startswith(XZ):
-            return lzma.decompress(data, lzma.FORMAT_XZ)
-        if data.startswith(ZSTD):
-            return _zstd(data)
+        match compression(data):
+            case "gzip":
+                return gzip.decompress(data)
+            case "xz":
+                return lzma.decompress(data, lzma.FORMAT_XZ)
+            case "zstd":
+                return _zstd(data)
     except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstandard.ZstdError) as error:
         raise ModuleFormatError(which, f"compressed data are damaged: {error}") from error
     return data

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from tinykmod import core
 from tinykmod.errors import TinykmodError
-from tinykmod.kmod.names import module_name
+from tinykmod.kmod.names import encoded, module_name
 from tinykmod.modules import elf
-from tinykmod.modules.compression import decompress
+from tinykmod.modules.compression import compression, decompress
 from tinykmod.modules.elf import ElfModule
 
 SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
@@ -33,6 +33,7 @@ class Module(NamedTuple):
     path: str  # relative to the tree's directory, with its suffixes
     size: int  # bytes on disk
     elf: ElfModule
+    compression: str = ""  # of the file, by its first bytes: gzip, xz, zstd or none
 
     def values(self, key: str) -> list[str]:
         """Every value of one modinfo key, in the file's order."""
@@ -52,11 +53,6 @@ class Module(NamedTuple):
     def weakdeps(self) -> list[str]:
         """`a b` lines."""
         return self.values("weakdep")
-
-    @property
-    def firmware(self) -> list[str]:
-        """Firmware files that the driver may ask for, relative to /lib/firmware."""
-        return self.values("firmware")
 
 
 class ModuleTree:
@@ -94,7 +90,7 @@ def releases(root: Path) -> list[str]:
 def module_directory(root: Path, release: str) -> Path:
     """ROOT/lib/modules/RELEASE, or the same below ROOT/usr. Raises TinykmodError where neither is there."""
     if release in ("", ".", "..") or "/" in release:
-        raise TinykmodError(release, "is no kernel release")
+        raise TinykmodError(repr(release), "is no kernel release")
     for parent in PARENTS:
         if (root / parent / release).is_dir():
             return root / parent / release
@@ -118,11 +114,11 @@ def read_tree(root: Path, release: str, *, progress: Callable[[int, int], None] 
     if not chosen:
         raise TinykmodError(directory, "holds no module")
     # modules.order lists the files as they were built: without the suffix of a compression.
-    paths = sorted(chosen.values(), key=lambda path: (order.get(_uncompressed(path), len(order)), path))
+    paths = sorted(chosen.values(), key=lambda path: (order.get(uncompressed(path), len(order)), path))
     read = _read_all(directory, paths, progress)
     total = hashlib.sha256()
     for path in sorted(paths):
-        total.update(f"{path}\0".encode(errors="surrogateescape") + read[path][1])
+        total.update(encoded(f"{path}\0") + read[path][1])
     for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
         total.update(hashlib.sha256(_bytes(directory / name)).digest())
     return ModuleTree(
@@ -155,7 +151,8 @@ def _read_all(
 def _read(directory: Path, path: str) -> tuple[Module, bytes]:
     file = directory / path
     raw = file.read_bytes()
-    module = Module(module_name(path), path, len(raw), read_elf(decompress(raw, str(file)), str(file)))
+    read = read_elf(decompress(raw, str(file)), str(file))
+    module = Module(module_name(path), path, len(raw), read, compression(raw))
     return module, hashlib.sha256(raw).digest()
 
 
@@ -170,7 +167,8 @@ def _files(directory: Path) -> Iterator[str]:
             continue
         seen.add((status.st_dev, status.st_ino))
         for entry in os.scandir(here):
-            if entry.name in NOT_SEARCHED:
+            # A link that leads nowhere, or to itself, is no module.
+            if entry.name in NOT_SEARCHED or (entry.is_symlink() and not Path(entry).exists()):
                 continue
             if entry.is_dir():
                 pending.append(here / entry.name)
@@ -178,7 +176,8 @@ def _files(directory: Path) -> Iterator[str]:
                 yield (here / entry.name).relative_to(directory).as_posix()
 
 
-def _uncompressed(path: str) -> str:
+def uncompressed(path: str) -> str:
+    """A module's path without the suffix of its compression."""
     return path[: path.rindex(".ko") + len(".ko")]
 
 
@@ -188,7 +187,7 @@ def _bytes(path: Path) -> bytes:
 
 def _lines(path: Path) -> list[str]:
     text = _bytes(path).decode(errors="surrogateescape")
-    return [stripped for line in text.splitlines() if (stripped := line.strip())]
+    return [stripped for line in text.split("\n") if (stripped := line.strip())]
 
 
 def _builtin_modinfo(path: Path) -> dict[str, list[tuple[str, str]]]:
