@@ -22,7 +22,7 @@ TRACE = [
     # The line of a load that took long comes after that of one which began later.
     module(9_000_000, "crc16", "dependency", "ext4"),
     module(4_000_000, "virtio_pci", "modalias", MODALIAS, dur=8_250_000),
-    module(12_000_000, "broken", "cmdline", "rd.driver.pre=broken", result=-2),
+    module(12_000_000, "nls_cp437", "request", "nls_cp437", result=-2),
     module(13_000_000, "odd", "modalias", "platform:odd", result=-4095),
     {"t": SECOND + 20_000_000, "ev": "root", "device": "/dev/vda", "spec": "LABEL=x"},
     {"t": SECOND + 30_000_000, "ev": "mounted", "device": "/dev/vda", "type": "ext4"},
@@ -57,7 +57,7 @@ def test_each_module_has_its_time_result_and_reason():
     found = {text.split()[0]: text.split(None, 3)[1:] for _, text in rows(timeline(booted(), width=120))}
     assert found["virtio"] == ["1.0", "ok", "virtio_pci needs it"]
     assert found["virtio_pci"] == ["8.2", "ok", f"{MODALIAS} of 0000:00:03.0"]
-    assert found["broken"] == ["1.0", "ENOENT", "kernel command line"]
+    assert found["nls_cp437"] == ["1.0", "ENOENT", "the kernel asked for nls_cp437"]
     assert found["odd"] == ["1.0", "-4095", "platform:odd"]
 
 

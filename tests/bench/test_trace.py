@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tinykmod.bench import report
 from tinykmod.bench.trace import EVENTS, read_trace
 from tinykmod.errors import TinykmodError
 
@@ -20,6 +21,17 @@ def test_documents_example_is_read_whole():
     events = read_trace(example)
     assert len(events) == len(example) > 5
     assert events == [json.loads(line) for line in example]
+
+
+def test_events_come_in_order_of_time_whoever_wrote_them_first():
+    """A modprobe that the kernel runs writes while PID 1 still keeps its own lines."""
+    lines = [json.dumps({**MODULE, "t": t, "name": name}) for t, name in ((7, "a"), (5, "b"), (7, "c"), (2, "d"))]
+    assert [event["name"] for event in read_trace(lines)] == ["d", "b", "a", "c"]
+
+
+def test_document_and_timeline_name_the_same_reasons():
+    reasons = re.findall(r"^\| `(?!why`)(\w+)` \| [^|]+ \|$", DOCUMENT.read_text(), re.MULTILINE)
+    assert set(reasons) == {"modalias", *report.REASONS}
 
 
 def test_document_and_reader_name_the_same_events_and_keys():

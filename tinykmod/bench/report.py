@@ -13,12 +13,12 @@ from tinykmod.bench.qemu import BootResult
 from tinykmod.bench.trace import Event
 from tinykmod.errors import TinykmodError
 
-_REASONS = {
+#: `why` of a module's event -> what the timeline makes of its `by`; a `modalias` is shown with its device.
+REASONS = {
     "dependency": "{} needs it",
     "softdep": "softdep of {}",
     "root": "the root's filesystem is {}",
     "request": "the kernel asked for {}",
-    "cmdline": "kernel command line",
 }
 
 
@@ -83,7 +83,7 @@ def _root_init(result: BootResult, start: int) -> list[tuple[int, str]]:
 def _reason(event: Event, devices: dict[str, str], room: int) -> str:
     """Why a module was loaded, in ROOM columns: a long modalias is cut, the device after it is not."""
     if event["why"] != "modalias":
-        return _cut(_REASONS.get(event["why"], event["why"] + " {}").format(event["by"]), room)
+        return _cut(REASONS.get(event["why"], event["why"] + " {}").format(event["by"]), room)
     device = posixpath.basename(devices.get(event["by"], ""))
     of = f" of {device}" if device else ""
     return _cut(event["by"], max(room - len(of), 16)) + of

@@ -24,7 +24,7 @@ Event = dict[str, Any]
 
 
 def read_trace(lines: Iterable[str], source: str = "trace.jsonl") -> list[Event]:
-    """The events of a trace in order of emission; events that are not in EVENTS are left out.
+    """The events of a trace in order of time, not of the file; events that are not in EVENTS are left out.
 
     Raises TinykmodError("SOURCE:LINE", why) for a line that is not what the format says.
     """
@@ -38,7 +38,7 @@ def read_trace(lines: Iterable[str], source: str = "trace.jsonl") -> list[Event]
             raise TinykmodError(f"{source}:{number}", f"{error}: {line.strip()[:80]}") from None
         if event["ev"] in EVENTS:
             events.append(event)
-    return events
+    return sorted(events, key=lambda event: event["t"])
 
 
 def _event(line: str) -> Event:
