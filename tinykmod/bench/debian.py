@@ -41,15 +41,6 @@ def cache_dir() -> Path:
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "tinykmod"
 
 
-def fetch_package(name: str, arch: str = "amd64") -> Path:
-    """The .deb of Debian package NAME in its current version, downloaded once.
-
-    Raises TinykmodError when it cannot be had.
-    """
-    with _lock():
-        return _fetch(name, arch)
-
-
 def fetch_kernel(meta: str = "linux-image-amd64", arch: str = "amd64") -> Kernel:
     """The kernel that meta-package META stands for now, unpacked.
 
