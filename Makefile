@@ -7,8 +7,9 @@ PYTEST_ARGS ?= -n auto --dist worksteal
 
 BIN := .venv/bin
 RUN := $(BIN)/python
-SOURCES := $(shell find cext -name '*.py[xd]' -o -path 'cext/*.pxi' -o -path 'cext/*.h') setup.py scripts/build_loader.py
-SHELL_FILES = $(shell git ls-files -co --exclude-standard | xargs grep -lE '^.!/(usr/)?bin/(env )?(ba)?sh')
+SOURCES := $(shell find cext -name '*.py[xd]' -o -path 'cext/*.pxi' -o -path 'cext/*.h') setup.py scripts/build_loader.py \
+	tinykmod/__init__.py
+BUILD_NEEDS = $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d ,)
 
 .PHONY: demo test build check bench clean system-%
 
@@ -25,7 +26,7 @@ check: system-check build
 	$(BIN)/mypy
 	# cython-lint starts pycodestyle by its name.
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint cext
-	$(if $(SHELL_FILES),shellcheck $(SHELL_FILES))
+	shellcheck .ci/run scripts/*.sh
 	$(RUN) scripts/generate_format.py --check
 	$(RUN) scripts/check_loader.py
 
@@ -40,10 +41,10 @@ clean:
 system-%:
 	@PYTHON="$(PYTHON)" scripts/setup_system.sh $*
 
-# The build requirements go into the venv itself, so that a rebuild needs no network.
+# The build requirements, pyproject.toml's, go into the venv itself, so that a rebuild needs no network.
 .venv/stamp: pyproject.toml | system-build
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade setuptools cython ziglang
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade $(BUILD_NEEDS)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[test,check]'
 	@touch $@
 

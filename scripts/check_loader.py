@@ -9,6 +9,7 @@ stays within BUDGET. The loader in the package must be the one that the sources 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import re
 import sys
@@ -101,7 +102,8 @@ def faults(source: Path, arch: str, scratch: Path, cc: str | None = None) -> Ite
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--arch", default=platform.machine(), choices=build_loader.TARGETS)
-    parser.add_argument("--cc", help="a compiler to use instead of ziglang")
+    parser.add_argument("--cc", default=os.environ.get("TINYKMOD_LOADER_CC"),
+                        help="a compiler to use instead of ziglang (default: $TINYKMOD_LOADER_CC)")  # fmt: skip
     parser.add_argument("--source", type=Path, default=build_loader.CEXT / "loader.pyx", help=argparse.SUPPRESS)
     args = parser.parse_args()
     installed = build_loader.LOADERS / f"tinykmod-{args.arch}"

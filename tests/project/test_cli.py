@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import tinykmod
 from tinykmod import loaders
 from tinykmod.cli import COMMANDS, Command, main
 from tinykmod.errors import TinykmodError
+from tinykmod.files import replacing
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -48,6 +52,59 @@ def test_wrong_usage_is_exit_code_2(run_tinykmod: Run) -> None:
     assert done.returncode == 2
     assert "invalid choice: 'no-such-command'" in done.stderr
     assert run_tinykmod("loader", "--no-such-option").returncode == 2
+    late = run_tinykmod("--", "loader")
+    assert late.returncode == 2
+    assert late.stderr.endswith("tinykmod: error: the command is the first word: tinykmod loader ...\n")
+
+
+@pytest.mark.parametrize("words", [("--help",), ("--version",), ("loader", "--help"), ("loader", "--list")], ids=str)
+def test_output_that_nobody_takes(words: tuple[str, ...]) -> None:
+    """A reader that has gone is no error; a full disk is one line."""
+    command = [sys.executable, "-m", "tinykmod", *words]
+    how = {"cwd": Path(tinykmod.__file__).parents[1], "stderr": subprocess.PIPE, "text": True,
+           "env": {**os.environ, "PYTHONUNBUFFERED": ""}}  # fmt: skip
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, check=False, **how)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, check=False, **how)
+    assert (done.returncode, done.stderr) == (1, "tinykmod: standard output: No space left on device\n")
+
+
+def test_a_command_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
+    """SIGTERM while a file is being written: what stood beside its place is gone."""
+    script = f"""
+import os, signal, sys
+from pathlib import Path
+from tinykmod import cli, files
+from tinykmod.cli import loader
+def run(args):
+    with files.replacing(Path({str(tmp_path / "out")!r})) as out:
+        out.write(b"half")
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+loader.run = run
+sys.exit(cli.main(["loader"]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=Path(tinykmod.__file__).parents[1],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "tinykmod: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fails", ["write", "rename"])
+def test_a_write_that_fails_names_the_file_that_was_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full", *([] if fails == "write" else [str(next(tmp_path.iterdir()))]))
+
+    monkeypatch.setattr(*((os, "fsync") if fails == "write" else (Path, "replace")), full)
+    with pytest.raises(OSError, match=f"full: '{tmp_path}/out'"), replacing(tmp_path / "out") as out:
+        out.write(b"x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_loader_prints_the_path_of_a_program(run_tinykmod: Run) -> None:
@@ -70,6 +127,8 @@ def test_a_loader_that_was_not_built_is_one_line(run_tinykmod: Run) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("tinykmod: loader for z80: not built (there: ")
     assert done.stderr.endswith("; in the source tree run scripts/build_loader.py --arch z80\n")
+    listed = run_tinykmod("loader", "--list", "--arch", "z80")
+    assert (listed.returncode, listed.stdout, listed.stderr) == (1, "", done.stderr)
 
 
 def test_no_loader_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

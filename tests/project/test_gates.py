@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import platform
+import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from types import ModuleType
 
@@ -101,6 +103,39 @@ def test_an_interpreter_symbol_is_told(gates: ModuleType, tmp_path: Path) -> Non
     compiler = gates.build_loader.compiler(ARCH)
     subprocess.run([*compiler, "-O0", "-static", source, "-o", tmp_path / "dead"], check=True)
     assert list(gates.program_faults(tmp_path / "dead")) == ["dead: interpreter symbol PyErr_Occurred"]
+
+
+def test_a_compiler_that_cannot_be_used_is_told(gates: ModuleType) -> None:
+    builder = gates.build_loader
+    with pytest.raises(builder.BuildError, match="no-such-cc: no such compiler"):
+        builder.compiler(ARCH, "no-such-cc")
+    with pytest.raises(builder.BuildError, match=f"cc: builds for {ARCH} only, other was asked for"):
+        builder.compiler("other", "cc")
+    with pytest.raises(builder.BuildError, match="other: unknown architecture"):
+        builder.compiler("other")
+
+
+def test_the_gates_use_the_compiler_that_the_build_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYKMOD_LOADER_CC", "no-such-cc")
+    (tmp_path / "good.pyx").write_text(GOOD)
+    assert "check_loader: no-such-cc: no such compiler\n" in check(tmp_path / "good.pyx").stderr
+
+
+def test_the_source_archive_can_be_built_from(tmp_path: Path) -> None:
+    """setup.py sdist from a copy: it has what the extension and the loader are made of, and nothing that was made."""
+    copy = tmp_path / "copy"
+    left = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, copy, ignore=left)
+    (copy / "cext/_core.c").write_text("made\n")
+    done = subprocess.run([sys.executable, "setup.py", "-q", "sdist", "-d", tmp_path], cwd=copy, check=False,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [archive] = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        names = {name.partition("/")[2] for name in tar.getnames()}
+    needed = {"scripts/build_loader.py", "cext/pyconfig.h", "cext/core/boot.pxi", "cext/libc_sys.pxd"}
+    assert needed | {"Makefile", "tests/make_ko.py", "docs/boot.md"} <= names
+    assert not [name for name in names if name.endswith((".so", ".pyc", ".c")) or "loaders/tinykmod-" in name]
 
 
 def test_the_budget_is_held(gates: ModuleType) -> None:
