@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 
-X86_64, PPC64, SPARCV9 = 62, 21, 43
+X86_64, PPC64, SPARCV9, AARCH64 = 62, 21, 43, 183
 ABS = 0xFFF1
 GLOBAL, WEAK = 1, 2
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from boot_cases import DEVICES, image, make_sysroot
-from make_tree import RELEASE, make_tree
+from make_tree import RELEASE
 
 from tinykmod import loaders
+from tinykmod.boot.sysfs import modaliases
+from tinykmod.cli import coldplug, main
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -54,14 +56,34 @@ def test_wrong_places_are_one_line(root: Path, tmp_path: Path, run_tinykmod: Run
     assert (real.returncode, "--dry-run" in real.stderr) == (1, True)
 
 
-@pytest.mark.skipif(not Path("/sys/bus").is_dir(), reason="this machine has no /sys")
-def test_this_machines_own_plan_for_a_kernel(run_tinykmod: Run, tmp_path: Path) -> None:
-    """Whatever this machine has, a module for its first modalias is in its plan."""
-    found = (path.read_text() for path in Path("/sys/bus").glob("*/devices/*/uevent"))
-    fields = (line.partition("=") for text in found for line in text.split("\n"))
-    modalias = next(value for key, _, value in fields if key == "MODALIAS")
-    tree = make_tree(tmp_path / "root", {"kernel/own.ko": {"modinfo": [("alias", f"{modalias[:12]}*")]}})
-    done = run_tinykmod("coldplug", "-n", "-b", tree, RELEASE)
-    assert f"/kernel/own.ko  # modalias: {modalias[:12]}" in done.stdout
-    if os.geteuid():
-        assert "needs root" in run_tinykmod("coldplug", "-b", tree, RELEASE).stderr
+def test_paths_are_those_of_the_tree_that_is_there(root: Path, tmp_path: Path, run_tinykmod: Run) -> None:
+    sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
+    index = (root / "lib/modules" / RELEASE / "tinykmod.tki").rename(tmp_path / "x.tki")
+    (root / "usr").mkdir()
+    (root / "lib").rename(root / "usr/lib")
+    words = ("coldplug", "-n", "--sysroot", sysroot)
+    for here, directory in ((root, root / "usr/lib/modules"), (tmp_path / "none", tmp_path / "none/lib/modules")):
+        done = run_tinykmod(*words, "--index", index, "-b", here)
+        assert done.stdout.startswith(f"insmod {directory}/{RELEASE}/kernel/base.ko ")
+    assert f"{root}/usr/lib/modules/{RELEASE}/kernel/disk.ko" in run_tinykmod(*words, "-b", root, RELEASE).stdout
+
+
+def test_config_lines_that_mean_nothing_are_told(root: Path, tmp_path: Path, run_tinykmod: Run) -> None:
+    (root / "etc/modprobe.d/test.conf").write_text("install disk /bin/true\nnonsense x\n")
+    sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
+    done = run_tinykmod("coldplug", "-n", "--sysroot", sysroot, "-b", root, RELEASE)
+    file = root / "etc/modprobe.d/test.conf"
+    assert done.stderr.splitlines() == [
+        f"tinykmod: {file}:1: install: commands are not run at boot, disk is loaded as usual",
+        f"tinykmod: {file}:2: nonsense: is no statement of modprobe.d",
+    ]
+
+
+def test_loading_needs_root(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(coldplug, "modaliases", lambda _: modaliases(sysroot))
+    assert main(["coldplug", "-b", str(root), RELEASE]) == 1
+    assert capsys.readouterr().err == "tinykmod: coldplug: loading modules needs root; --dry-run does not\n"

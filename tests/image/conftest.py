@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from make_ko import make_ko
 
 from tinykmod.bench.debian import Kernel
 from tinykmod.image.build import Image, Request, build
@@ -43,9 +44,9 @@ def small(kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """Stands for the loader: what is in it does not matter to an image."""
+    """Stands for the loader: an image looks at nothing but its ELF machine."""
     path = tmp_path / "loader"
-    path.write_bytes(b"\x7fELF the loader")
+    path.write_bytes(make_ko())
     return path
 
 

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 import zstandard
+from make_ko import AARCH64, make_ko
 
 from tinykmod.bench.debian import Kernel
 from tinykmod.errors import TinykmodError
@@ -374,11 +375,11 @@ class TestFailure:
         """Nothing can be tidied up after SIGKILL, but the image is whole all the same."""
         script = (
             "import os, sys; from pathlib import Path; from tinykmod.image import build as b\n"
-            "real = b._module_bytes\n"
-            "def dying(tree, module, path):\n"
-            "    if module.name == 'nvme': os.kill(os.getpid(), 9)\n"
-            "    return real(tree, module, path)\n"
-            "b._module_bytes = dying\n"
+            "real = b.cpio.regular\n"
+            "def dying(path, *words):\n"
+            "    if path.endswith('/nvme.ko'): os.kill(os.getpid(), 9)\n"
+            "    return real(path, *words)\n"
+            "b.cpio.regular = dying\n"
             "root, release, loader, output = sys.argv[1:]\n"
             "b.build(b.Request(Path(root), release, Path(output), Path(loader)))"
         )
@@ -388,6 +389,15 @@ class TestFailure:
         )  # fmt: skip
         assert done.returncode == -signal.SIGKILL
         assert old.read_text() == "the old image"
+
+
+def test_a_loader_for_another_machine_is_refused(make: Make, program: Path, kernel: Kernel) -> None:
+    program.write_bytes(make_ko(machine=AARCH64))
+    with pytest.raises(TinykmodError, match=r"loader: is for EM_AARCH64, the modules of .* are for EM_X86_64$"):
+        make()
+    program.write_bytes(b"#!/bin/sh\n")
+    with pytest.raises(TinykmodError, match="loader: not a program"):
+        make()
 
 
 def test_an_unknown_compression_is_an_error(make: Make) -> None:

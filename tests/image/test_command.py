@@ -95,6 +95,8 @@ def test_an_error_is_one_line(run_tinykmod: Run, kernel: Kernel, tmp_path: Path)
 
     assert f"there is {kernel.release}" in fails("-b", kernel.root, "5.0-none")
     assert "storage, gpu, input" in fails("-b", kernel.root, "--class", "storage,disks", kernel.release)
+    for words in ("", "storage,"):
+        assert "tinykmod: '': no such driver class;" in fails("-b", kernel.root, "--class", words, kernel.release)
     assert "/nowhere" in fails("-b", kernel.root, "--file", "/nowhere:/etc/x", kernel.release)
     assert "SRC:DST" in fails("-b", kernel.root, "--file", "/etc/passwd", kernel.release)
     assert "/nowhere" in fails("-b", kernel.root, "--busybox", "/nowhere", kernel.release)

@@ -20,7 +20,7 @@ from tinykmod.cli import main
 from tinykmod.errors import IndexFormatError, TinykmodError
 from tinykmod.index.compiler import compile_index
 from tinykmod.index.reader import Index
-from tinykmod.index.schema import HEADER, Root, checksum, layout
+from tinykmod.index.schema import HEADER, ModuleFlag, Root, checksum, layout
 from tinykmod.kmod.config import Config, read_config
 from tinykmod.modules.tree import read_tree
 
@@ -72,6 +72,17 @@ def test_same_tree_elsewhere_gives_the_same_bytes(data: bytes, tmp_path: Path) -
 def test_another_source_gives_another_digest(root: Path, data: bytes) -> None:
     (root / "etc/modprobe.d/test.conf").write_text("options nvme a=1 b=3\n")
     assert Index(compile_index(read_tree(root, RELEASE), read_config(root))).digest != Index(data).digest
+
+
+def test_compressed_is_what_the_bytes_are(tmp_path: Path) -> None:
+    modules = {name: {} for name in ("kernel/plain.ko", "kernel/packed.ko.xz", "kernel/unpacked.ko.gz")}
+    tree = read_tree(make_tree(tmp_path / "root", modules), RELEASE)
+    misnamed = tree.directory / "kernel/plain.ko"
+    misnamed.rename(misnamed.with_suffix(".ko.zst"))
+    tree = read_tree(tmp_path / "root", RELEASE)
+    index = Index(compile_index(tree, Config(), stored={"unpacked": "kernel/unpacked.ko"}))
+    flagged = {name: ModuleFlag.COMPRESSED in index.module(name).flags for name in index.names}
+    assert flagged == {"plain": False, "packed": True, "unpacked": False}
 
 
 def test_part_of_a_tree(root: Path) -> None:

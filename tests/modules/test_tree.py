@@ -65,6 +65,7 @@ def test_compressed_modules_keep_their_place_and_content(plant) -> None:
     assert paths(read) == list(files)
     assert [entry.aliases for entry in read.modules] == [["test:z"], ["test:y"], ["test:x"], ["test:w"]]
     assert read.modules[0].size == len(files["kernel/z.ko.xz"])
+    assert [entry.compression for entry in read.modules] == ["xz", "gzip", "zstd", ""]
 
 
 def test_of_one_name_the_file_that_depmod_chooses_counts(plant) -> None:
@@ -84,6 +85,7 @@ def test_of_one_name_the_file_that_depmod_chooses_counts(plant) -> None:
     (directory / "weak-updates/linked2.ko").symlink_to(target)
     (directory / "weak-updates/loop").symlink_to(directory)
     (directory / "kernel/dangling.ko").symlink_to("nowhere")
+    (directory / "kernel/itself.ko").symlink_to("itself.ko")
     read = read_tree(root, RELEASE)
     (directory / "weak-updates/loop").unlink()  # depmod follows it, until the path is too long
     subprocess.run(["depmod", "-b", str(root), RELEASE], check=True, capture_output=True)
@@ -111,6 +113,11 @@ def test_the_digest_is_of_the_contents_alone(plant, tmp_path: Path) -> None:
     plant({"modules.builtin": b"kernel/in.ko\n"})
     third = read_tree(root, RELEASE).digest
     assert len({first, second, third}) == 3
+
+
+def test_only_a_newline_ends_a_line(plant) -> None:
+    root = plant({"kernel/a\u2028b.ko": module("a"), "kernel/a.ko": module("a")}, order=["kernel/a\u2028b.ko"])
+    assert paths(read_tree(root, RELEASE)) == ["kernel/a\u2028b.ko", "kernel/a.ko"]
 
 
 def test_builtin_modules_are_named_in_order(plant) -> None:
