@@ -250,12 +250,16 @@ def test_blacklisted_module_is_left_out(start, disk, word):
     assert reached_root(result)
     # q35's own disk controller is there and asks for it.
     assert any("bc01sc06i01" in event["modalias"] for event in events(result, "device"))
-    if word.startswith("modprobe"):
-        assert "ahci" not in loads(result)
-    else:
-        told = [text for _, text in result.dmesg if "blacklisted on the kernel command line" in text]
-        assert len(told) == 1, told
-        assert told[0].startswith("tinykmod: module ahci: ")
+    assert "ahci" not in loads(result)
+
+
+def test_module_blacklist_holds_for_what_another_module_needs(start, disk):
+    result = start(f"root=UUID={UUID} module_blacklist=libahci", disk())
+    assert reached_root(result)
+    assert loads(result)["libahci"]["result"] < 0
+    told = [text for _, text in result.dmesg if "blacklisted on the kernel command line" in text]
+    assert len(told) == 1, told
+    assert told[0].startswith("tinykmod: module libahci: ")
 
 
 def test_module_parameter_of_the_command_line_reaches_the_module(start, disk):
