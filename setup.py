@@ -1,7 +1,8 @@
 """Builds the extension and this machine's static loader. The rest of the metadata is in pyproject.toml.
 
 Neither is needed for the package to work: without a compiler or Python's headers the pure-Python twin is
-installed alone, and a line says so. TINYKMOD_REQUIRE_NATIVE=1 turns that into an error.
+installed alone, and a line says so. TINYKMOD_REQUIRE_NATIVE=1 turns that into an error; with TINYKMOD_SKIP_NATIVE=1
+neither is built, as in the Makefile, which builds both in a step of its own.
 """
 
 import os
@@ -25,6 +26,8 @@ class BuildNative(build_ext):
     """build_ext, then the loader; each is optional unless TINYKMOD_REQUIRE_NATIVE=1."""
 
     def run(self) -> None:
+        if os.environ.get("TINYKMOD_SKIP_NATIVE") == "1":
+            return
         if shutil.which(os.environ.get("CC", "cc").split()[0]) is None:
             # A machine without a C compiler has one all the same: ziglang is a build requirement.
             zig = f"{sys.executable} -m ziglang cc"
