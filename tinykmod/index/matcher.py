@@ -16,9 +16,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tinykmod.errors import ConfigError
+from tinykmod.errors import ConfigError, TinykmodError
 from tinykmod.index.schema import NONE, NodeKind
-from tinykmod.kmod.names import normalise_pattern
+from tinykmod.kmod.names import encoded, normalise_pattern
+
+#: Nodes on one path at most.
+DEEPEST = 512
 
 # Symbols above one byte: a pattern becomes a string in which each token is one character.
 _STAR = "\u0100"
@@ -52,7 +55,7 @@ class Nodes:
         classes: dict[str, str] = {}
         rows = []
         for number, pattern in enumerate(patterns):
-            raw = pattern.text.encode("utf-8", "surrogateescape").decode("latin-1")
+            raw = encoded(pattern.text).decode("latin-1")
             try:
                 rows.append((_symbols(normalise_pattern(raw), classes), number, _symbols(raw, classes), raw, pattern))
             except ConfigError:
@@ -64,12 +67,17 @@ class Nodes:
         root = len(self.nodes)
         self.nodes.append([0, 0, 0, NodeKind.LITERAL, 0])
         queue = deque([(root, rows, 0, "")])
+        levels = {root: 0}
         while queue:
             parent, items, depth, prefix = queue.popleft()
+            if levels[parent] >= DEEPEST - 1:
+                raise TinykmodError(items[0][3], f"its beginnings are those of more than {DEEPEST} other aliases")
             groups = _groups(items, depth)
             self.nodes[parent][1:3] = [len(self.nodes), len(groups)]
             for group in groups:
-                queue.extend(self._child(group, depth, prefix, brackets))
+                for work in self._child(group, depth, prefix, brackets):
+                    levels[work[0]] = levels[parent] + 1
+                    queue.append(work)
         return root
 
     def _child(self, group: list[_Row], depth: int, prefix: str, brackets: dict[str, str]) -> list[_Work]:
@@ -199,7 +207,9 @@ def glob(pattern: bytes, text: bytes) -> bool:
             char = pattern[p]
             step = 1
             if char == ord("["):
-                step = pattern.index(b"]", p) - p + 1
+                step = pattern.find(b"]", p) - p + 1
+                if step <= 0:
+                    return False
                 same = in_class(pattern[p : p + step], text[t])
             elif char == ord("?"):
                 same = True
@@ -225,20 +235,29 @@ class Search:
         self.string = string
         self.found: dict[int, bytes] = {}
         self._entered: set[int] = set()
+        self._budget = 0
 
     def run(self, root: int, text: bytes) -> dict[int, bytes]:
         """Every value whose pattern matches TEXT (normalised), with the pattern's spelling."""
+        # Every star is entered once and every other node once a place: no tree of Nodes needs more, and a search
+        # ends, whatever a damaged index says.
+        self._budget = (len(self.nodes) + 1) * (len(text) + 1)
         if root != NONE:
-            self._children(root, text, 0, b"")
+            self._children(root, text, 0, b"", 0)
         return self.found
 
-    def _children(self, node: int, text: bytes, at: int, prefix: bytes) -> None:
+    def _children(self, node: int, text: bytes, at: int, prefix: bytes, depth: int) -> None:
+        if depth >= DEEPEST:
+            return
         _, first, count, _, _ = self.nodes[node]
         wanted = text[at] if at < len(text) else 0
         for child in range(first, first + count):
             label, below, values, kind, key = self.nodes[child]
             if key not in (0, wanted):
                 continue
+            if self._budget == 0:
+                return
+            self._budget -= 1
             if kind == NodeKind.TAIL:
                 tail = self.string(label)
                 if glob(tail, text[at:]):
@@ -248,12 +267,12 @@ class Search:
                 if label not in self._entered:
                     self._entered.add(label)
                     for place in range(at, len(text) + 1):
-                        self._children(child, text, place, prefix + b"*")
+                        self._children(child, text, place, prefix + b"*", depth + 1)
             elif kind == NodeKind.LITERAL:
                 run = self.string(label)
                 if text[at : at + len(run)] == run.replace(b"-", b"_"):
-                    self._children(child, text, at + len(run), prefix + run)
+                    self._children(child, text, at + len(run), prefix + run, depth + 1)
             elif at < len(text):
                 bracket = b"?" if kind == NodeKind.ANY else self.string(label)
                 if kind == NodeKind.ANY or in_class(bracket, text[at]):
-                    self._children(child, text, at + 1, prefix + bracket)
+                    self._children(child, text, at + 1, prefix + bracket, depth + 1)
