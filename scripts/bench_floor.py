@@ -103,7 +103,7 @@ def chain(trace: Sequence[Event]) -> tuple[str, str, list[str], int]:
     loads = [event for event in trace if event["ev"] == "module" and event["t"] < mounted["t"]]
     # By their ends: what a module's init had the kernel load ends before the module does.
     names = [event["name"] for event in sorted(loads, key=lambda event: event["t"] + event["dur"])]
-    return mounted["device"], mounted["type"], names, mounted["t"] - start
+    return mounted["device"], mounted["type"], list(dict.fromkeys(names)), mounted["t"] - start
 
 
 def boot_floor(

@@ -12,6 +12,7 @@ import pytest
 from boot_cases import DEVICES, MODULES, image, make_sysroot
 from make_tree import RELEASE, make_tree
 
+from tinykmod.bench.trace import read_trace
 from tinykmod.boot.load import load, plan
 from tinykmod.boot.sysfs import modaliases
 from tinykmod.index.compiler import compile_index
@@ -170,6 +171,49 @@ def test_text_files_stand_in_for_a_damaged_index(root: Path, tmp_path: Path, run
     shutil.rmtree(root / "lib/modules" / RELEASE)
     gone = run_fake("modprobe", "-d", root, "-S", RELEASE, "sound")
     assert (gone.returncode, gone.stderr.count("\n")) == (1, 1)
+
+
+def test_text_files_know_blacklists_of_the_command_line_and_softdeps(
+    root: Path, tmp_path: Path, run_fake: Run
+) -> None:
+    directory = root / "lib/modules" / RELEASE
+    (directory / "tinykmod.tki").unlink()
+    (directory / "modules.softdep").write_text("softdep sound pre: crc nowhere post: spare\nsoftdep none pre: crc\n")
+    sysroot = make_sysroot(tmp_path / "sysroot", {}, "modprobe.blacklist=sound")
+    base = ("-d", root, "-S", RELEASE, "--sysroot", sysroot)
+    assert calls(run_fake("modprobe", *base, "-a", "base", "pci:sound1")) == ["base.ko = 0"]
+    assert calls(run_fake("modprobe", *base, "sound")) == [
+        "base.ko = 0", "crc.ko = 0", "sound.ko = 0", "spare.ko = 0",
+    ]  # fmt: skip
+
+
+def test_an_alias_that_leads_nowhere_is_not_found(tmp_path: Path, run_fake: Run) -> None:
+    root = image(tmp_path / "root", "alias gone off\n")
+    done = run_fake("modprobe", "-d", root, "-S", RELEASE, "gone")
+    assert (done.returncode, calls(done)) == (1, [])
+    assert "gone: not found" in done.stderr
+
+
+def test_options_that_do_not_fit_are_not_cut(root: Path, run_fake: Run) -> None:
+    long = "text=" + "x" * 5000
+    done = run_fake("modprobe", "-d", root, "-S", RELEASE, "crc", long)
+    assert (done.returncode, calls(done)) == (1, [])
+    done = run_fake("insmod", root / "lib/modules" / RELEASE / "kernel/crc.ko", long)
+    assert (done.returncode, calls(done)) == (1, [])
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_helper_adds_to_the_trace_of_pid_1_and_to_no_other(root: Path, tmp_path: Path, run_fake: Run) -> None:
+    sysroot = make_sysroot(tmp_path / "sysroot", {})
+    words = ("modprobe", "-d", root, "-S", RELEASE, "--sysroot", sysroot, "sound")
+    run_fake(*words)
+    assert not (sysroot / "run").exists()
+    trace = sysroot / "run/tinykmod/trace.jsonl"
+    trace.parent.mkdir(parents=True)
+    trace.write_text('{"t":0,"ev":"start","version":"0","release":"0"}\n')
+    run_fake(*words)
+    loaded = [(event["name"], event["why"], event["by"]) for event in read_trace(trace.read_text().splitlines())[1:]]
+    assert loaded == [("base", "dependency", "sound"), ("sound", "request", "sound")]
 
 
 def test_an_index_of_another_kernel_is_not_used(root: Path, tmp_path: Path, run_fake: Run) -> None:
