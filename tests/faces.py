@@ -90,7 +90,9 @@ class Loader:
         found: dict[str, list[tuple[str, str]]] = {}
         for start in range(0, len(names), BATCH):
             for line in self._run("match", index, *names[start : start + BATCH]):
-                name, module, pattern = line.split("\t")
+                # A forged index can put anything into a text, tabs and newlines too.
+                name, _, answer = line.partition("\t")
+                module, _, pattern = answer.partition("\t")
                 found.setdefault(name, []).append((module, pattern))
         return [list(dict.fromkeys(found.get(name, []))) for name in names]
 
