@@ -27,3 +27,7 @@ class ConfigError(TinykmodError):
 
 class IndexFormatError(TinykmodError):
     """A boot index that is damaged, of another version or of another byte order."""
+
+
+class BinIndexError(TinykmodError):
+    """One of depmod's .bin indexes that is damaged, or what such an index cannot hold."""

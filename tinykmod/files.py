@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,3 +44,31 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+def replace_all(directory: Path, contents: Mapping[str, bytes]) -> None:
+    """Put files into a directory by their names, those that are there replaced: none before all are on the disk.
+
+    Raises OSError; unless it comes from a rename, every file is then as it was.
+    """
+    beside = {name: directory / f".{name}.{os.getpid()}" for name in contents}
+    try:
+        for name, path in beside.items():
+            with path.open("xb") as out:
+                out.write(contents[name])
+                out.flush()
+                os.fsync(out.fileno())
+        for name, path in beside.items():
+            path.replace(directory / name)
+        _sync(directory)
+    finally:
+        for path in beside.values():
+            path.unlink(missing_ok=True)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

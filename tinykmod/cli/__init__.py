@@ -29,6 +29,7 @@ COMMANDS = (
     Command("index", "build, dump and match boot indexes", "tinykmod.cli.index"),
     Command("initramfs", "build an initramfs with the loader as /init", "tinykmod.cli.initramfs"),
     Command("coldplug", "load (or show) what this machine's devices ask for", "tinykmod.cli.coldplug"),
+    Command("depmod", "write modules.dep and the other files by which modprobe finds modules", "tinykmod.cli.depmod"),
     Command("loader", "print the path of the static loader program", "tinykmod.cli.loader"),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -81,22 +81,25 @@ class ModuleTree:
         return {module.name: module for module in self.modules}
 
 
-def releases(root: Path) -> list[str]:
+def releases(root: Path, parents: Sequence[str] = PARENTS) -> list[str]:
     """The kernel releases that have a module tree below a root, sorted."""
-    parents = [root / parent for parent in PARENTS if (root / parent).is_dir()]
-    return sorted({entry.name for parent in parents for entry in parent.iterdir() if entry.is_dir()})
+    there = [root / parent for parent in parents if (root / parent).is_dir()]
+    return sorted({entry.name for parent in there for entry in parent.iterdir() if entry.is_dir()})
 
 
-def module_directory(root: Path, release: str) -> Path:
-    """ROOT/lib/modules/RELEASE, or the same below ROOT/usr. Raises TinykmodError where neither is there."""
+def module_directory(root: Path, release: str, parents: Sequence[str] = PARENTS) -> Path:
+    """ROOT/lib/modules/RELEASE, or the same below ROOT/usr. Raises TinykmodError where neither is there.
+
+    parents, if given, are looked into instead of these two.
+    """
     if release in ("", ".", "..") or "/" in release:
         raise TinykmodError(repr(release), "is no kernel release")
-    for parent in PARENTS:
+    for parent in parents:
         if (root / parent / release).is_dir():
             return root / parent / release
-    found = ", ".join(releases(root))
+    found = ", ".join(releases(root, parents))
     why = f"no such directory; {f'there is {found}' if found else f'there is no module tree below {root}'}"
-    raise TinykmodError(root / PARENTS[0] / release, why)
+    raise TinykmodError(root / parents[0] / release, why)
 
 
 def read_tree(root: Path, release: str, *, progress: Callable[[int, int], None] | None = None) -> ModuleTree:
@@ -106,13 +109,20 @@ def read_tree(root: Path, release: str, *, progress: Callable[[int, int], None] 
     name, the one in updates/ counts, else the first by path. Raises TinykmodError for a tree that is not there or
     is empty, ModuleFormatError for a file that is cut short.
     """
-    directory = module_directory(root, release)
+    tree = read_directory(module_directory(root, release), release, progress=progress)
+    if not tree.modules:
+        raise TinykmodError(tree.directory, "holds no module")
+    return tree
+
+
+def read_directory(
+    directory: Path, release: str, *, progress: Callable[[int, int], None] | None = None
+) -> ModuleTree:
+    """As read_tree(), from the tree's own directory, which may hold no module at all."""
     order = {line: number for number, line in enumerate(_lines(directory / "modules.order"))}
     chosen: dict[str, str] = {}
     for path in sorted(_files(directory), key=lambda path: (not path.startswith("updates/"), path)):
         chosen.setdefault(module_name(path), path)
-    if not chosen:
-        raise TinykmodError(directory, "holds no module")
     # modules.order lists the files as they were built: without the suffix of a compression.
     paths = sorted(chosen.values(), key=lambda path: (order.get(uncompressed(path), len(order)), path))
     read = _read_all(directory, paths, progress)

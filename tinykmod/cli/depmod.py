@@ -1,0 +1,70 @@
+"""`tinykmod depmod`: the files of depmod(8), for any root and any architecture."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tinykmod.cli.progress import counter
+from tinykmod.files import replace_all
+from tinykmod.kmod import depmod
+from tinykmod.modules.tree import PARENTS, module_directory, read_directory
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-a", "--all", action="store_true", help="probe all modules; it always does")
+    parser.add_argument("-b", "--basedir", dest="base", type=Path, default=Path("/"), metavar="BASE",
+                        help="where lib/modules is (default: /)")  # fmt: skip
+    parser.add_argument("-m", "--moduledir", metavar="DIR", help="what lies below BASE instead of lib/modules")
+    parser.add_argument("-o", "--outdir", type=Path, metavar="DIR", help="write below DIR instead of BASE")
+    parser.add_argument("-e", "--errsyms", action="store_true",
+                        help="report symbols that nothing exports; takes -E or -F")  # fmt: skip
+    parser.add_argument("-E", "--symvers", type=Path, metavar="FILE",
+                        help="the kernel's Module.symvers; -e then compares CRCs too")  # fmt: skip
+    parser.add_argument("-F", "--filesyms", type=Path, metavar="FILE", help="the kernel's System.map")
+    parser.add_argument("-n", "--dry-run", "--show", action="store_true", help="print the texts, write nothing")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print which module needs which, and why")
+    parser.add_argument("-w", "--warn", action="store_true", help="report aliases that are there twice")
+    parser.add_argument("version", nargs="?", metavar="VERSION", help="default: the running kernel's")
+
+
+def run(args: argparse.Namespace) -> int:
+    version = args.version or os.uname().release
+    parents = PARENTS if args.moduledir is None else (args.moduledir.strip("/"),)
+    kernel = None
+    if args.symvers is not None:
+        kernel = depmod.read_symvers(args.symvers)
+    elif args.filesyms is not None:
+        kernel = depmod.read_system_map(args.filesyms)
+    elif args.errsyms:
+        _warn("-e needs -E or -F")
+    directory = module_directory(args.base.absolute(), version, parents)
+    tree = read_directory(directory, version, progress=counter("reading modules"))
+    if args.errsyms and kernel is not None:
+        for fault in depmod.symbol_faults(tree, kernel):
+            _warn(fault)
+    if args.verbose:
+        for line in depmod.needs(tree):
+            print(line)
+    if args.warn:
+        for duplicate in depmod.duplicates(tree):
+            _warn(duplicate)
+    made = depmod.make(tree)
+    for warning in made.warnings:
+        _warn(warning)
+    if args.dry_run:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(b"".join(made.files[name] for name in depmod.TEXTS))
+        return 0
+    if args.outdir is not None:
+        directory = args.outdir / parents[0] / version
+        directory.mkdir(parents=True, exist_ok=True)
+    replace_all(directory, made.files)
+    return 0
+
+
+def _warn(text: str) -> None:
+    """As depmod words it."""
+    print(f"depmod: WARNING: {text}", file=sys.stderr)
