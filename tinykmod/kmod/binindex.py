@@ -60,8 +60,8 @@ def write_index(entries: Iterable[Entry], which: str | os.PathLike[str]) -> byte
         held = values[key]
         if not key.isascii() or b"\0" in key:
             raise BinIndexError(which, f"a key must be of 7 bits, without NUL: {key!r}")
-        for _, value in held:
-            if b"\0" in value:
+        for _, raw in held:
+            if b"\0" in raw:
                 raise BinIndexError(which, f"a value of {key!r} has a NUL")
         _close(out, path, last, _common(last, key))
         if len(key) > path[-1].depth:

@@ -176,7 +176,7 @@ def _symbols(modules: list[Module]) -> list[tuple[str, int]]:
 
 
 def _hash(key: bytes) -> int:
-    """Paul Hsieh's SuperFastHash, over little-endian 16-bit words, begun with the length."""
+    """Paul Hsieh's SuperFastHash, over little-endian 16-bit words, begun with the length; for 7-bit keys."""
     count, rest = divmod(len(key), 4)
     value = len(key)
     words = struct.unpack_from(f"<{count * 2}H", key)
@@ -187,13 +187,13 @@ def _hash(key: bytes) -> int:
     if rest:
         at = count * 4
         if rest == 1:
-            value = (value + _signed(key[at])) & 0xFFFFFFFF
+            value = (value + key[at]) & 0xFFFFFFFF
             value = (value ^ value << 10) & 0xFFFFFFFF
             value += value >> 1
         else:
             value = (value + (key[at] | key[at + 1] << 8)) & 0xFFFFFFFF
             if rest == 3:
-                value = (value ^ value << 16 ^ _signed(key[at + 2]) << 18) & 0xFFFFFFFF
+                value = (value ^ value << 16 ^ key[at + 2] << 18) & 0xFFFFFFFF
                 value += value >> 11
             else:
                 value = (value ^ value << 11) & 0xFFFFFFFF
@@ -205,10 +205,6 @@ def _hash(key: bytes) -> int:
     value = (value + (value >> 17)) & 0xFFFFFFFF
     value = (value ^ value << 25) & 0xFFFFFFFF
     return (value + (value >> 6)) & 0xFFFFFFFF
-
-
-def _signed(byte: int) -> int:
-    return byte - 256 if byte > 127 else byte
 
 
 def _devnames(modules: list[Module], warnings: list[str]) -> list[str]:
