@@ -40,9 +40,7 @@ def written(kernel: Kernel, run_tinykmod: Run, tmp_path_factory: pytest.TempPath
 
 def debian(root: Path, *words: str) -> tuple[int, list[str], str]:
     """Exit code, warnings and standard output of Debian's depmod."""
-    done = subprocess.run(
-        ["/sbin/depmod", "-b", root, *words, RELEASE], check=False, capture_output=True, text=True
-    )
+    done = subprocess.run(["/sbin/depmod", "-b", root, *words, RELEASE], check=False, capture_output=True, text=True)
     return done.returncode, done.stderr.splitlines(), done.stdout
 
 
