@@ -1,12 +1,13 @@
 """The .bin indexes that depmod leaves for modprobe: a trie from keys to values, big-endian, without alignment.
 
     u32 0xB007F457, u32 0x00020001 (a reader asks for major version 2), u32 root
-    node        [prefix, NUL] [u8 first, u8 last, u32 child x (last - first + 1)] [u32 count, count x (u32 priority, value, NUL)]
+    node        [prefix, NUL] [u8 first, u8 last, u32 child x (last - first + 1)]
+                [u32 count, count x (u32 priority, value, NUL)]
     root, child flags | offset of a node, 28 bits; 0 is no child. The flags say which parts the node has:
                 0x80000000 prefix, 0x40000000 values, 0x20000000 children
 
 The arc to a child stands for one character of the key, the child's prefix for those that follow. Keys are of 7 bits.
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 
@@ -165,8 +166,9 @@ def _read(
         at = end + 1
     if reference & CHILDREN:
         first, last = data[at], data[at + 1]
-        # Not more than 128 may be asked of struct for a damaged pair; first > last is refused by it.
-        children = list(zip(range(first, last + 1), struct.unpack_from(f">{last - first + 1}I", data, at + 2)))  # noqa: B905
+        # struct refuses a first that is above last.
+        table = struct.unpack_from(f">{last - first + 1}I", data, at + 2)
+        children = list(zip(range(first, last + 1), table, strict=True))
         at += 2 + 4 * (last - first + 1)
     if reference & VALUES:
         (count,) = _U32.unpack_from(data, at)
