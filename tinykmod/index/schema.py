@@ -138,7 +138,7 @@ SUMMED_FROM = 40
 def checksum(data: bytes | bytearray | memoryview, byteorder: str) -> tuple[int, int]:
     """The header's (`sum`, `weighted`) of an index whose size is a multiple of 8.
 
-    Fletcher's two sums over u64 words, modulo 2**64. They cost the loader three instructions a word, which is why
+    Fletcher's two sums over u64 words, modulo 2**64. They cost the loader a few instructions a word, which is why
     they are not a CRC: one changed byte always changes `sum`, two words that changed places change `weighted`.
     """
     words = array("Q")
