@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from tinykmod.bench.disk import SENTINEL
@@ -73,7 +75,9 @@ def test_summary_counts_what_failed(tmp_path):
     image = tmp_path / "image"
     image.write_bytes(bytes(4096))
     summary = timeline(booted(), image=image).split("\n\n")[1]
-    assert "3 loaded, 2 failed; 12.2 ms" in summary
+    assert "3 loaded, 2 failed, 0 without a device (ENODEV); 12.2 ms" in summary
+    crc = module(14_000_000, "crc32c_intel", "softdep", "jbd2", result=-errno.ENODEV)
+    assert "3 loaded, 2 failed, 1 without a device" in timeline(booted([*TRACE, crc]))
     assert "root device 20.0 ms, mounted 30.0 ms, root's init 50.0 ms" in summary
     assert "2500 ms" in summary
     assert "image 4 KiB" in summary
