@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tinykmod import loaders
 from tinykmod.bench.disk import SENTINEL
 from tinykmod.bench.machines import AHCI, NO_DISK, NVME, REFERENCE, VIRTIO_BLK
 from tinykmod.bench.report import timeline
@@ -129,6 +130,51 @@ def test_kernel_gets_the_modules_that_it_asks_for_by_name(start, vfat_disk):
     asked = [line.split()[1] for line in said if line.startswith("loaded nls_")]
     assert "nls_cp437" in asked, result.tail(40)
     assert any('"name":"nls_cp437","why":"request"' in line for line in said)
+
+
+def test_lsmod_rmmod_and_insmod_on_a_booted_kernel(start, disk, kernel, tmp_path):
+    """The loader by its words on the root; beside busybox's lsmod the same modules, sizes, counts and holders."""
+    init = """\
+#!/bin/busybox sh
+bb=/bin/busybox
+/bin/loader lsmod > /run/ours
+$bb lsmod > /run/theirs
+echo "head $($bb head -n 1 /run/ours)"
+$bb sed '1d; s/  */ /g; s/ $//; s/^/ours /' /run/ours
+$bb sed '1d; s/  */ /g; s/ $//; s/^/theirs /' /run/theirs
+/bin/loader rmmod i2c-i801
+echo "removed $?"
+/bin/loader rmmod ext4
+echo "in use $?"
+$bb sed 's/ .*//; s/^/left /' /proc/modules
+/bin/loader insmod /i2c-i801.ko disable_features=0x10
+echo "inserted $? with $($bb cat /sys/module/i2c_i801/parameters/disable_features)"
+/bin/loader insmod /i2c-i801.ko
+echo "again $?"
+$bb poweroff -f
+"""
+    [module] = kernel.root.glob("lib/modules/*/kernel/drivers/i2c/busses/i2c-i801.ko")
+    root = Path(shutil.copy(disk(init_script=init), tmp_path / "root.img"))
+    debugfs = shutil.which("debugfs", path="/usr/sbin:/sbin")
+    for command in (
+        f"write {loaders.find('x86_64')} /bin/loader",
+        "set_inode_field /bin/loader mode 0100755",
+        f"write {module} /i2c-i801.ko",
+    ):
+        subprocess.run([debugfs, "-w", "-R", command, root], check=True, capture_output=True)
+    said = start(f"root=UUID={UUID}", root).lines
+    assert "head Module                  Size  Used by" in said
+    ours, theirs = ([line.partition(" ")[2] for line in said if line.startswith(word)] for word in ("ours", "theirs"))
+    assert len(ours) > 10
+    # busybox ends the holders with a comma as /proc/modules does.
+    assert ours == [line.rstrip(",") for line in theirs]
+    assert "removed 0" in said
+    assert "in use 1" in said
+    left = {line.split()[1] for line in said if line.startswith("left ")}
+    assert "ext4" in left
+    assert "i2c_i801" not in left
+    assert "inserted 0 with 16" in said
+    assert "again 1" in said
 
 
 def test_init_on_the_command_line(start, disk):
