@@ -19,6 +19,7 @@ from tinykmod.bench.disk import make_root_disk
 from tinykmod.bench.machines import VIRTIO_BLK
 from tinykmod.bench.qemu import BootResult, boot
 from tinykmod.image import cpio
+from tinykmod.index.schema import checksum
 from tinykmod.modules.compression import decompress
 
 UUID = "7b1c9e5e-0f4b-4d8e-9a41-3f2d8c6b1a02"
@@ -125,6 +126,22 @@ class Archive:
     def hide(self, end: str) -> None:
         """Give the file another name: it is no longer where the index says."""
         self._change(end, lambda entry: replace(entry, path=f"{entry.path}.hidden"))
+
+
+    def move(self, source: str, target: str) -> None:
+        """Give whatever lies below SOURCE another place."""
+        self.entries = [replace(entry, path=entry.path.replace(source, target)) for entry in self.entries]
+
+    def relabel(self, end: str, release: str, other: str) -> None:
+        """Make the index tell that it is of OTHER, a release of the same length; its checksum fits again."""
+
+        def relabelled(entry: cpio.Entry) -> cpio.Entry:
+            data = bytearray(entry.data.replace(release.encode(), other.encode()))
+            # `sum` and `weighted` are at byte 24 (docs/index-format.md).
+            data[24:40] = struct.pack("<QQ", *checksum(data, "little"))
+            return replace(entry, data=bytes(data))
+
+        self._change(end, relabelled)
 
 
 @pytest.fixture

@@ -271,6 +271,26 @@ def test_damaged_index_still_boots_through_the_text_files(start, disk, damaged, 
     assert any("tinykmod: " in text and fallback["why"] in text for _, text in result.dmesg)
 
 
+def other_release(release):
+    return f"9{release[1:]}"
+
+
+def test_index_of_another_kernel_still_boots_through_the_text_files(start, disk, damaged, kernel):
+    image = damaged(lambda archive: archive.relabel(".tki", kernel.release, other_release(kernel.release)))
+    result = start(f"root=UUID={UUID}", disk(), initrd=image)
+    assert reached_root(result)
+    assert [event["why"] for event in events(result, "fallback")] == ["made for another kernel"]
+
+
+def test_image_of_another_kernel_is_named_and_no_panic(start, disk, damaged, kernel):
+    other = other_release(kernel.release)
+    image = damaged(lambda archive: archive.move(kernel.release, other))
+    result = start(f"root=UUID={UUID} rd.tinykmod.timeout=1", disk(), initrd=image, stop_on=NO_ROOT_END, linger=3)
+    stays(result, f"boot index of {kernel.release}: the image has no /lib/modules for this kernel",
+          f"modules of {other}: in this image, but another kernel runs",
+          "no module could be loaded")  # fmt: skip
+
+
 def test_refused_module_is_one_line_and_the_boot_goes_on(start, disk, damaged):
     """The AHCI controller's driver is not ELF any more; the root is elsewhere."""
     image = damaged(lambda archive: archive.flip("/ahci.ko", 0, 4))
