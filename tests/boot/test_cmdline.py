@@ -61,7 +61,7 @@ def test_kernels_own_blacklist_is_told_apart() -> None:
 PIECES = st.sampled_from(["m.", "m.p", "m-x.", "=", '"', " ", "\t", ",", "p", "b.c", "modprobe.blacklist", "m", "-"])
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(PIECES, max_size=24).map("".join))
 def test_faces_agree(face: Face, text: str) -> None:
     assert face.options_of(text, "m") == cmdline.options_of(text, "m")

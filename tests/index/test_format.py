@@ -94,7 +94,7 @@ def test_part_of_a_tree(root: Path) -> None:
         compile_index(tree, Config(), only={"nvme"})
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_one_flipped_bit_is_noticed(face: Face, data: bytes, tmp_path: Path, where: float, bit: int) -> None:
     damaged = bytearray(data)
@@ -104,7 +104,7 @@ def test_one_flipped_bit_is_noticed(face: Face, data: bytes, tmp_path: Path, whe
     assert "damaged.tki" in face.refusal(path)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(length=st.floats(0, 1, exclude_max=True))
 def test_truncation_is_noticed(face: Face, data: bytes, tmp_path: Path, length: float) -> None:
     path = tmp_path / "short.tki"
@@ -140,7 +140,7 @@ def forge(data: bytes, edits: list[tuple[float, int]]) -> bytes:
     return bytes(forged)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=EDITS)
 def test_a_lie_with_a_right_checksum_ends_in_an_answer_or_an_error(
     face: Face, data: bytes, tmp_path: Path, edits: list[tuple[float, int]]
@@ -158,7 +158,7 @@ def test_a_lie_with_a_right_checksum_ends_in_an_answer_or_an_error(
         assert error.returncode == 1
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=EDITS)
 def test_dump_of_a_lie_is_an_answer_or_one_line(
     data: bytes, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes], edits: list[tuple[float, int]]

@@ -219,7 +219,7 @@ def reference(pattern: str, name: str) -> bool:
     return fnmatch.fnmatchcase(normalise_modalias(name), normalise_pattern(pattern))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(PATTERNS, st.lists(st.text("abc:-_/", max_size=10), max_size=8))
 def test_matcher_finds_what_fnmatch_finds(patterns: list[str], names: list[str]) -> None:
     strings: list[bytes] = [b""]
@@ -240,7 +240,7 @@ def test_matcher_finds_what_fnmatch_finds(patterns: list[str], names: list[str])
             assert spelled.decode() == patterns[number]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(PATTERNS.filter(bool).map("".join), st.text(string.ascii_lowercase[:3] + ":/_", max_size=12))
 def test_glob_is_fnmatch(pattern: str, name: str) -> None:
     assert glob(pattern.encode(), name.encode()) == reference(pattern, name)

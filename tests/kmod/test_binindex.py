@@ -35,7 +35,7 @@ def test_the_bytes_do_not_depend_on_the_order_of_the_keys(entries: list[Entry]) 
     assert write_index(sorted(entries, key=lambda entry: entry.key), "x") == write_index(entries, "x")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.dictionaries(st.text("abcdxyz_", min_size=1, max_size=6), st.text("mnopq", min_size=1), min_size=1))
 def test_debians_modprobe_reads_it(aliases: dict[str, str]) -> None:
     with TemporaryDirectory() as root:

@@ -97,7 +97,7 @@ def graphs(draw: st.DrawFn) -> list[tuple[int, list[int]]]:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(graph=graphs(), weak=st.booleans())
 def test_depmod_finds_the_same_order_in_any_graph(graph: list[tuple[int, list[int]]], weak: bool) -> None:
     files = {

@@ -48,7 +48,7 @@ def outcome(reader: Reader, data: bytes) -> ElfModule | str:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     modinfo=st.lists(st.tuples(names, names)),
     exports=st.dictionaries(names, crcs),
@@ -110,7 +110,7 @@ def test_the_readers_agree_on_every_changed_byte(kind, extended_versions) -> Non
     assert refused > 100
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_the_readers_agree_on_a_damaged_real_module(small_modules: list[bytes], data) -> None:
     whole = data.draw(st.sampled_from(small_modules))
