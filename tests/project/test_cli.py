@@ -57,6 +57,22 @@ def test_wrong_usage_is_exit_code_2(run_tinykmod: Run) -> None:
     assert late.stderr.endswith("tinykmod: error: the command is the first word: tinykmod loader ...\n")
 
 
+def test_kmods_tools_go_by_their_own_names(tmp_path: Path) -> None:
+    link = tmp_path / "depmod"
+    link.symlink_to(Path(tinykmod.__file__).with_name("__main__.py"))
+    environment = {**os.environ, "PYTHONPATH": str(Path(tinykmod.__file__).parent.parent)}
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, link, *words], capture_output=True, text=True, check=False, env=environment
+        )
+
+    assert run("-V").stdout.startswith(f"tinykmod {tinykmod.__version__} (")
+    wrong = run("--no-such-option")
+    assert wrong.returncode == 1, "as kmod's, whose callers know no 2"
+    assert wrong.stderr.endswith("tinykmod depmod: unrecognized arguments: --no-such-option\n")
+
+
 @pytest.mark.parametrize("words", [("--help",), ("--version",), ("loader", "--help"), ("loader", "--list")], ids=str)
 def test_output_that_nobody_takes(words: tuple[str, ...]) -> None:
     """A reader that has gone is no error; a full disk is one line."""

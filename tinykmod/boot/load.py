@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tinykmod.boot import cmdline
-from tinykmod.boot.system import MODULE_INIT_COMPRESSED_FILE, System
 from tinykmod.index.reader import Index
 from tinykmod.index.records import Step
 from tinykmod.index.schema import ModuleFlag
+from tinykmod.kmod.system import MODULE_INIT_COMPRESSED_FILE, System
 from tinykmod.modules.driver_class import DriverClass
 
 

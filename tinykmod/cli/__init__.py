@@ -10,6 +10,8 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
 
 from tinykmod import __version__
 from tinykmod.errors import TinykmodError
@@ -22,6 +24,7 @@ class Command:
     name: str
     help: str
     module: str
+    kmod: bool = False  # one of kmod's tools: it goes by its own name too, and wrong usage is exit code 1
 
 
 #: Every subcommand. `tinykmod --help` prints this table; nothing else registers a command.
@@ -29,7 +32,9 @@ COMMANDS = (
     Command("index", "build, dump and match boot indexes", "tinykmod.cli.index"),
     Command("initramfs", "build an initramfs with the loader as /init", "tinykmod.cli.initramfs"),
     Command("coldplug", "load (or show) what this machine's devices ask for", "tinykmod.cli.coldplug"),
-    Command("depmod", "write modules.dep and the other files by which modprobe finds modules", "tinykmod.cli.depmod"),
+    Command(
+        "depmod", "write modules.dep and the other files by which modprobe finds modules", "tinykmod.cli.depmod", True
+    ),
     Command("loader", "print the path of the static loader program", "tinykmod.cli.loader"),
 )
 
@@ -42,19 +47,35 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Parser(argparse.ArgumentParser):
+    """For one subcommand."""
+
+    usage_error = 2
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(self.usage_error, f"{self.prog}: {message}\n")
+
+
 def _table() -> str:
     width = max(len(command.name) for command in COMMANDS)
     rows = "\n".join(f"  {command.name:<{width}}  {command.help}" for command in COMMANDS)
     return f"commands:\n{rows}\n\n`tinykmod COMMAND --help` says more of each."
 
 
-def _parser(chosen: Command | None) -> argparse.ArgumentParser:
-    if chosen is not None:
-        module = importlib.import_module(chosen.module)
-        parser = argparse.ArgumentParser(prog=f"tinykmod {chosen.name}", description=chosen.help)
-        module.configure(parser)
-        parser.set_defaults(run=module.run)
-        return parser
+def parser_of(command: Command) -> argparse.ArgumentParser:
+    """The parser of one subcommand; its default `run` carries the command out."""
+    module = importlib.import_module(command.module)
+    parser = _Parser(prog=f"tinykmod {command.name}", description=command.help)
+    module.configure(parser)
+    if command.kmod:
+        parser.usage_error = 1
+        parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version and exit")
+    parser.set_defaults(run=module.run)
+    return parser
+
+
+def _main_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tinykmod",
         usage="tinykmod [--version] COMMAND ...",
@@ -62,16 +83,17 @@ def _parser(chosen: Command | None) -> argparse.ArgumentParser:
         epilog=_table(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--version", action=_Version, nargs=0, help="print the version and the core in use, and exit"
-    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and the core in use, and exit")
     parser.add_argument("command", metavar="COMMAND", choices=[command.name for command in COMMANDS])
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code is 0, 1 (it failed, one line said why) or 2 (wrong usage)."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Run the command line; the exit code is 0, 1 (it failed, one line said why) or 2 (wrong usage).
+
+    Started by the name of one of kmod's tools, as by a link /sbin/modprobe -> tinykmod, it is that tool.
+    """
+    words = _own_words() if argv is None else list(argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
@@ -98,16 +120,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
+def _own_words() -> list[str]:
+    name = Path(sys.argv[0]).name
+    own = any(command.kmod and command.name == name for command in COMMANDS)
+    return [name, *sys.argv[1:]] if own else sys.argv[1:]
+
+
 def _run(words: list[str]) -> int:
     chosen = next((command for command in COMMANDS if words and command.name == words[0]), None)
-    parser = _parser(chosen)
+    if chosen is not None:
+        parser = parser_of(chosen)
+        # kmod's tools take options behind other words, as getopt does; argparse cannot, where there are subcommands.
+        args = parser.parse_intermixed_args(words[1:]) if chosen.kmod else parser.parse_args(words[1:])
+        return int(args.run(args))
+    parser = _main_parser()
     if not words:
         parser.print_help()
         return 2
-    args = parser.parse_args(words[1:] if chosen else words)
-    if chosen is None:
-        parser.error(f"the command is the first word: tinykmod {args.command} ...")
-    return int(args.run(args))
+    args = parser.parse_args(words)
+    parser.error(f"the command is the first word: tinykmod {args.command} ...")
 
 
 def _drop_output() -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from tinykmod.boot.load import load, options_of, plan
 from tinykmod.boot.sysfs import modaliases
-from tinykmod.boot.system import Linux
 from tinykmod.cli.progress import counter, warn
 from tinykmod.errors import TinykmodError
 from tinykmod.index.compiler import compile_index
 from tinykmod.index.reader import Index
 from tinykmod.index.records import Step
 from tinykmod.kmod.config import read_config
+from tinykmod.kmod.system import Linux
 from tinykmod.modules.tree import PARENTS, module_directory, read_tree
 
 
