@@ -1,4 +1,4 @@
-"""What the running kernel has loaded: /proc/modules and /sys/module (proc(5), Documentation/ABI/testing/sysfs-module).
+"""What the kernel has loaded: /proc/modules and /sys/module (proc(5), Documentation/ABI/testing/sysfs-module).
 
 Every function takes the root below which proc/ and sys/ are, so that tests can put files there.
 """
