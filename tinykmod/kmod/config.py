@@ -7,7 +7,7 @@ first column only, module names are normalised, a line that means nothing is pas
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -100,19 +100,27 @@ def read_config(root: Path | None, *, paths: Sequence[Path] | None = None) -> Co
     if paths is None:
         paths = [(root or Path("/")) / directory for directory in DIRECTORIES]
     config = Config()
-    for file in _files(paths, config.warnings):
+    for line, where in read_statements(paths, config.warnings):
+        try:
+            _parse(line, where, config)
+        except ConfigError as error:
+            config.warnings.append(f"{where}: {error}")
+    return config
+
+
+def read_statements(paths: Sequence[Path], warnings: list[str]) -> Iterator[tuple[str, Where]]:
+    """The logical lines of a configuration's files and directories, comments left out, as in read_config().
+
+    What cannot be read is told in warnings.
+    """
+    for file in _files(paths, warnings):
         try:
             text = file.read_bytes().decode(errors="surrogateescape")
         except OSError as error:
-            config.warnings.append(f"{file}: {error.strerror}")
+            warnings.append(f"{file}: {error.strerror}")
             continue
         for number, line in _lines(text):
-            where = Where(file, number)
-            try:
-                _parse(line, where, config)
-            except ConfigError as error:
-                config.warnings.append(f"{where}: {error}")
-    return config
+            yield line, Where(file, number)
 
 
 def parse_softdep(text: str) -> tuple[list[str], list[str]]:
