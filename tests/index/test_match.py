@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 import string
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from examples import example
 from faces import Face
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,9 +17,10 @@ from make_tree import RELEASE, make_tree
 
 from tinykmod.bench.debian import Kernel
 from tinykmod.index.compiler import compile_index
-from tinykmod.index.matcher import Nodes, Pattern, Search, glob
+from tinykmod.index.matcher import Nodes, Pattern, Search
 from tinykmod.index.reader import Index
 from tinykmod.kmod.config import read_config
+from tinykmod.kmod.glob import glob
 from tinykmod.kmod.names import normalise_modalias, normalise_pattern
 from tinykmod.modules.tree import read_tree
 
@@ -31,12 +32,6 @@ def build(root: Path, **options: object) -> Path:
     path = root / "index.tki"
     path.write_bytes(compile_index(read_tree(root, RELEASE), read_config(root), **options))
     return path
-
-
-def example(pattern: str) -> str:
-    """A modalias that PATTERN matches: something for each star (a `/` and a `-` among it), a member of each class."""
-    text = re.sub(r"\[(.)[^]]*\]", r"\1", pattern)
-    return text.replace("*", "x-1/b").replace("?", "q")
 
 
 @pytest.fixture(scope="session")
