@@ -39,7 +39,8 @@ from tinykmod.kmod.config import read_config
 from tinykmod.kmod.names import encoded
 from tinykmod.modules.compression import decompress
 from tinykmod.modules.driver_class import DriverClass
-from tinykmod.modules.tree import Module, ModuleTree, read_tree, uncompressed
+from tinykmod.modules.files import uncompressed
+from tinykmod.modules.tree import Module, ModuleTree, read_tree
 
 APPLETS = ("modprobe", "insmod", "rmmod", "lsmod")
 DIRECTORIES = ("dev", "etc", "proc", "root", "run", "sys")

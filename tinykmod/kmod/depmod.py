@@ -6,7 +6,6 @@ The texts have kmod's order and spelling, so that either tool's files can take t
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -14,6 +13,7 @@ from typing import NamedTuple, TypeVar
 from tinykmod.errors import ConfigError
 from tinykmod.kmod.binindex import Entry, write_index
 from tinykmod.kmod.depends import resolve
+from tinykmod.kmod.hashing import hashed_order
 from tinykmod.kmod.names import normalise_pattern
 from tinykmod.modules.tree import Module, ModuleTree
 
@@ -34,6 +34,7 @@ FROM_BUILD = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
 PROVIDED = ("__this_module", "_GLOBAL_OFFSET_TABLE_", ".TOC.")
 
 _NODE = re.compile(r"(char|block)-major-(\d+)-(\d+)")
+#: Of kmod's table of symbols.
 _BUCKETS = 2048
 _T = TypeVar("_T")
 
@@ -171,40 +172,9 @@ def _dep_lines(modules: list[Module]) -> list[str]:
 def _symbols(modules: list[Module]) -> list[tuple[str, int]]:
     """The exported symbols with their modules' numbers, in the order of the hash table in which kmod keeps them."""
     owner = {symbol: number for number, module in enumerate(modules) for symbol in module.elf.exports}
-    keyed = [(_bytes(symbol), symbol) for symbol in owner]
-    return [(symbol, owner[symbol]) for _, _, symbol in sorted((_hash(raw) % _BUCKETS, raw, s) for raw, s in keyed)]
-
-
-def _hash(key: bytes) -> int:
-    """Paul Hsieh's SuperFastHash, over little-endian 16-bit words, begun with the length; for 7-bit keys."""
-    count, rest = divmod(len(key), 4)
-    value = len(key)
-    words = struct.unpack_from(f"<{count * 2}H", key)
-    for low, high in zip(words[::2], words[1::2], strict=True):
-        value = (value + low) & 0xFFFFFFFF
-        value = (value << 16 ^ high << 11 ^ value) & 0xFFFFFFFF
-        value = (value + (value >> 11)) & 0xFFFFFFFF
-    if rest:
-        at = count * 4
-        if rest == 1:
-            value = (value + key[at]) & 0xFFFFFFFF
-            value = (value ^ value << 10) & 0xFFFFFFFF
-            value += value >> 1
-        else:
-            value = (value + (key[at] | key[at + 1] << 8)) & 0xFFFFFFFF
-            if rest == 3:
-                value = (value ^ value << 16 ^ key[at + 2] << 18) & 0xFFFFFFFF
-                value += value >> 11
-            else:
-                value = (value ^ value << 11) & 0xFFFFFFFF
-                value += value >> 17
-    value &= 0xFFFFFFFF
-    value = (value ^ value << 3) & 0xFFFFFFFF
-    value = (value + (value >> 5)) & 0xFFFFFFFF
-    value = (value ^ value << 4) & 0xFFFFFFFF
-    value = (value + (value >> 17)) & 0xFFFFFFFF
-    value = (value ^ value << 25) & 0xFFFFFFFF
-    return (value + (value >> 6)) & 0xFFFFFFFF
+    return [
+        (symbol, owner[symbol]) for symbol in sorted(owner, key=lambda name: hashed_order(_bytes(name), _BUCKETS))
+    ]
 
 
 def _devnames(modules: list[Module], warnings: list[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,8 @@ from tinykmod.kmod.names import encoded, module_name
 from tinykmod.modules import elf
 from tinykmod.modules.compression import compression, decompress
 from tinykmod.modules.elf import ElfModule
+from tinykmod.modules.files import ModuleFile, find_modules
 
-SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
-#: Links to the kernel's build tree; depmod does not look behind them.
-NOT_SEARCHED = ("build", "source")
 #: Where a tree lies below its root; the first is a link to the second on a merged-/usr system.
 PARENTS = ("lib/modules", "usr/lib/modules")
 
@@ -70,7 +68,7 @@ class ModuleTree:
     ) -> None:
         self.directory = directory
         self.release = release
-        self.modules = modules  # by their place in modules.order, then those not listed, by path
+        self.modules = modules  # in depmod's order
         self.builtin = builtin  # names, in the order of modules.builtin
         self.builtin_modinfo = builtin_modinfo  # name -> key, value in order
         self.digest = digest
@@ -116,25 +114,28 @@ def read_tree(root: Path, release: str, *, progress: Callable[[int, int], None] 
 
 
 def read_directory(
-    directory: Path, release: str, *, progress: Callable[[int, int], None] | None = None
+    directory: Path,
+    release: str,
+    files: Sequence[ModuleFile] | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ModuleTree:
-    """As read_tree(), from the tree's own directory, which may hold no module at all."""
-    order = {line: number for number, line in enumerate(_lines(directory / "modules.order"))}
-    chosen: dict[str, str] = {}
-    for path in sorted(_files(directory), key=lambda path: (not path.startswith("updates/"), path)):
-        chosen.setdefault(module_name(path), path)
-    # modules.order lists the files as they were built: without the suffix of a compression.
-    paths = sorted(chosen.values(), key=lambda path: (order.get(uncompressed(path), len(order)), path))
-    read = _read_all(directory, paths, progress)
+    """As read_tree(), from the tree's own directory, which may hold no module at all.
+
+    files, if given, are the modules to read.
+    """
+    if files is None:
+        files = find_modules(directory)
+    read = _read_all(directory, files, progress)
     total = hashlib.sha256()
-    for path in sorted(paths):
-        total.update(encoded(f"{path}\0") + read[path][1])
+    for module, digest in sorted(read, key=lambda one: one[0].path):
+        total.update(encoded(f"{module.path}\0") + digest)
     for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
         total.update(hashlib.sha256(_bytes(directory / name)).digest())
     return ModuleTree(
         directory,
         release,
-        [read[path][0] for path in paths],
+        [module for module, _ in read],
         builtin=list(dict.fromkeys(module_name(line) for line in _lines(directory / "modules.builtin"))),
         builtin_modinfo=_builtin_modinfo(directory / "modules.builtin.modinfo"),
         digest=total.digest(),
@@ -142,53 +143,27 @@ def read_directory(
 
 
 def _read_all(
-    directory: Path, paths: list[str], progress: Callable[[int, int], None] | None
-) -> dict[str, tuple[Module, bytes]]:
+    directory: Path, files: Sequence[ModuleFile], progress: Callable[[int, int], None] | None
+) -> list[tuple[Module, bytes]]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = {path: pool.submit(_read, directory, path) for path in paths}
-        read = {}
+        jobs = [pool.submit(_read, directory, file) for file in files]
+        read = []
         try:
-            for path, job in jobs.items():
-                read[path] = job.result()
+            for job in jobs:
+                read.append(job.result())
                 if progress is not None:
-                    progress(len(read), len(paths))
+                    progress(len(read), len(files))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return read
 
 
-def _read(directory: Path, path: str) -> tuple[Module, bytes]:
-    file = directory / path
-    raw = file.read_bytes()
-    read = read_elf(decompress(raw, str(file)), str(file))
-    module = Module(module_name(path), path, len(raw), read, compression(raw))
-    return module, hashlib.sha256(raw).digest()
-
-
-def _files(directory: Path) -> Iterator[str]:
-    """Every module file below a directory, relative to it. Links are followed (RHEL's weak-updates are links)."""
-    pending = [directory]
-    seen = set()
-    while pending:
-        here = pending.pop()
-        status = here.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        for entry in os.scandir(here):
-            # A link that leads nowhere, or to itself, is no module.
-            if entry.name in NOT_SEARCHED or (entry.is_symlink() and not Path(entry).exists()):
-                continue
-            if entry.is_dir():
-                pending.append(here / entry.name)
-            elif entry.name.endswith(SUFFIXES) and entry.is_file():
-                yield (here / entry.name).relative_to(directory).as_posix()
-
-
-def uncompressed(path: str) -> str:
-    """A module's path without the suffix of its compression."""
-    return path[: path.rindex(".ko") + len(".ko")]
+def _read(directory: Path, file: ModuleFile) -> tuple[Module, bytes]:
+    path = directory / file.path
+    raw = path.read_bytes()
+    read = read_elf(decompress(raw, str(path)), str(path))
+    return Module(file.name, file.path, len(raw), read, compression(raw)), hashlib.sha256(raw).digest()
 
 
 def _bytes(path: Path) -> bytes:
