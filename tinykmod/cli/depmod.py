@@ -10,24 +10,32 @@ from pathlib import Path
 from tinykmod.cli.progress import counter
 from tinykmod.files import replace_all
 from tinykmod.kmod import depmod
+from tinykmod.kmod.depmod_config import read_depmod_config
+from tinykmod.modules.files import find_modules, name_modules
 from tinykmod.modules.tree import PARENTS, module_directory, read_directory
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-a", "--all", action="store_true", help="probe all modules; it always does")
+    parser.add_argument("-a", "--all", action="store_true", help="probe all modules (default without FILE)")
+    parser.add_argument("-A", "--quick", dest="all", action="store_true", help="the same as -a")
     parser.add_argument("-b", "--basedir", dest="base", type=Path, default=Path("/"), metavar="BASE",
                         help="where lib/modules is (default: /)")  # fmt: skip
     parser.add_argument("-m", "--moduledir", metavar="DIR", help="what lies below BASE instead of lib/modules")
     parser.add_argument("-o", "--outdir", type=Path, metavar="DIR", help="write below DIR instead of BASE")
+    parser.add_argument("-C", "--config", action="append", type=Path, metavar="PATH",
+                        help="file or directory to read instead of depmod.d; may be given again")  # fmt: skip
     parser.add_argument("-e", "--errsyms", action="store_true",
                         help="report symbols that nothing exports; takes -E or -F")  # fmt: skip
     parser.add_argument("-E", "--symvers", type=Path, metavar="FILE",
                         help="the kernel's Module.symvers; -e then compares CRCs too")  # fmt: skip
     parser.add_argument("-F", "--filesyms", type=Path, metavar="FILE", help="the kernel's System.map")
+    parser.add_argument("-P", "--symbol-prefix", type=_character, default="", metavar="CHARACTER",
+                        help="what the architecture puts before symbols' names; it is left out")  # fmt: skip
     parser.add_argument("-n", "--dry-run", "--show", action="store_true", help="print the texts, write nothing")
     parser.add_argument("-v", "--verbose", action="store_true", help="print which module needs which, and why")
     parser.add_argument("-w", "--warn", action="store_true", help="report aliases that are there twice")
     parser.add_argument("version", nargs="?", metavar="VERSION", help="default: the running kernel's")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="only these modules, by their absolute paths")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,13 +43,20 @@ def run(args: argparse.Namespace) -> int:
     parents = PARENTS if args.moduledir is None else (args.moduledir.strip("/"),)
     kernel = None
     if args.symvers is not None:
-        kernel = depmod.read_symvers(args.symvers)
+        kernel = depmod.read_symvers(args.symvers, args.symbol_prefix)
     elif args.filesyms is not None:
-        kernel = depmod.read_system_map(args.filesyms)
+        kernel = depmod.read_system_map(args.filesyms, args.symbol_prefix)
     elif args.errsyms:
         _warn("-e needs -E or -F")
     directory = module_directory(args.base.absolute(), version, parents)
-    tree = read_directory(directory, version, progress=counter("reading modules"))
+    config = read_depmod_config(version, args.config)
+    for warning in config.warnings:
+        _warn(warning)
+    only = bool(args.files) and not args.all
+    files = name_modules(directory, args.files) if only else find_modules(directory, config)
+    tree = read_directory(directory, version, files, progress=counter("reading modules"))
+    if args.symbol_prefix:
+        tree = depmod.without_prefix(tree, args.symbol_prefix)
     if args.errsyms and kernel is not None:
         for fault in depmod.symbol_faults(tree, kernel):
             _warn(fault)
@@ -63,6 +78,12 @@ def run(args: argparse.Namespace) -> int:
         directory.mkdir(parents=True, exist_ok=True)
     replace_all(directory, made.files)
     return 0
+
+
+def _character(word: str) -> str:
+    if len(word) != 1:
+        raise argparse.ArgumentTypeError("takes a single character")
+    return word
 
 
 def _warn(text: str) -> None:

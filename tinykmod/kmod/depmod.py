@@ -15,6 +15,7 @@ from tinykmod.kmod.binindex import Entry, write_index
 from tinykmod.kmod.depends import resolve
 from tinykmod.kmod.hashing import hashed_order
 from tinykmod.kmod.names import normalise_pattern
+from tinykmod.modules.elf import ElfModule
 from tinykmod.modules.tree import Module, ModuleTree
 
 #: The order in which depmod writes them, which is that of `depmod -n`.
@@ -105,23 +106,47 @@ class KernelSymbols(NamedTuple):
     versioned: bool  # from Module.symvers: the modules' CRCs are compared as well
 
 
-def read_system_map(path: Path) -> KernelSymbols:
-    """The exports that a System.map tells by its __ksymtab_ symbols. Raises OSError."""
+def read_system_map(path: Path, prefix: str = "") -> KernelSymbols:
+    """The exports that a System.map tells by its __ksymtab_ symbols, with PREFIX before that. Raises OSError."""
     words = (line.split() for line in _text(path).splitlines())
-    names = (word[2] for word in words if len(word) == 3)
+    names = (word[2].removeprefix(prefix) for word in words if len(word) == 3)
     return KernelSymbols(
         {name.removeprefix("__ksymtab_"): None for name in names if name.startswith("__ksymtab_")}, False
     )
 
 
-def read_symvers(path: Path) -> KernelSymbols:
-    """The exports of vmlinux in a Module.symvers: `0xCRC SYMBOL WHERE ...` on each line. Raises OSError."""
+def read_symvers(path: Path, prefix: str = "") -> KernelSymbols:
+    """The exports of vmlinux in a Module.symvers: `0xCRC SYMBOL WHERE ...` on each line; PREFIX is left out.
+
+    Raises OSError.
+    """
     words = (line.split() for line in _text(path).splitlines())
     crcs: dict[str, int | None] = {}
     for word in words:
         if len(word) >= 3 and word[2] == "vmlinux" and re.fullmatch("(0[xX])?[0-9a-fA-F]+", word[0]):
-            crcs[word[1]] = int(word[0], 16)
+            crcs[word[1].removeprefix(prefix)] = int(word[0], 16)
     return KernelSymbols(crcs, True)
+
+
+def without_prefix(tree: ModuleTree, prefix: str) -> ModuleTree:
+    """The tree with symbols that begin with PREFIX known by what follows it."""
+
+    def cut(symbols: dict[str, int | None]) -> dict[str, int | None]:
+        return {symbol.removeprefix(prefix): crc for symbol, crc in symbols.items()}
+
+    modules = []
+    for module in tree.modules:
+        read = module.elf
+        weak = frozenset(symbol.removeprefix(prefix) for symbol in read.weak)
+        modules.append(module._replace(elf=ElfModule(read.modinfo, cut(read.exports), cut(read.imports), weak)))
+    return ModuleTree(
+        tree.directory,
+        tree.release,
+        modules,
+        builtin=tree.builtin,
+        builtin_modinfo=tree.builtin_modinfo,
+        digest=tree.digest,
+    )
 
 
 def symbol_faults(tree: ModuleTree, kernel: KernelSymbols) -> Iterator[str]:
