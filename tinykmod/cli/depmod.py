@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-E", "--symvers", type=Path, metavar="FILE",
                         help="the kernel's Module.symvers; -e then compares CRCs too")  # fmt: skip
     parser.add_argument("-F", "--filesyms", type=Path, metavar="FILE", help="the kernel's System.map")
-    parser.add_argument("-P", "--symbol-prefix", type=_character, default="", metavar="CHARACTER",
+    parser.add_argument("-P", "--symbol-prefix", type=_character, metavar="CHARACTER",
                         help="what the architecture puts before symbols' names; it is left out")  # fmt: skip
     parser.add_argument("-n", "--dry-run", "--show", action="store_true", help="print the texts, write nothing")
     parser.add_argument("-v", "--verbose", action="store_true", help="print which module needs which, and why")
@@ -41,11 +41,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     version = args.version or os.uname().release
     parents = PARENTS if args.moduledir is None else (args.moduledir.strip("/"),)
+    prefix = args.symbol_prefix or ""
     kernel = None
     if args.symvers is not None:
-        kernel = depmod.read_symvers(args.symvers, args.symbol_prefix)
+        kernel = depmod.read_symvers(args.symvers, prefix)
     elif args.filesyms is not None:
-        kernel = depmod.read_system_map(args.filesyms, args.symbol_prefix)
+        kernel = depmod.read_system_map(args.filesyms, prefix)
     elif args.errsyms:
         _warn("-e needs -E or -F")
     directory = module_directory(args.base.absolute(), version, parents)
@@ -55,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     only = bool(args.files) and not args.all
     files = name_modules(directory, args.files) if only else find_modules(directory, config)
     tree = read_directory(directory, version, files, progress=counter("reading modules"))
-    if args.symbol_prefix:
-        tree = depmod.without_prefix(tree, args.symbol_prefix)
+    if prefix:
+        tree = depmod.without_prefix(tree, prefix)
     if args.errsyms and kernel is not None:
         for fault in depmod.symbol_faults(tree, kernel):
             _warn(fault)
