@@ -35,6 +35,10 @@ COMMANDS = (
     Command(
         "depmod", "write modules.dep and the other files by which modprobe finds modules", "tinykmod.cli.depmod", True
     ),
+    Command("modinfo", "show what modules say of themselves", "tinykmod.cli.modinfo", True),
+    Command("lsmod", "list the loaded modules", "tinykmod.cli.lsmod", True),
+    Command("insmod", "load a module from its file", "tinykmod.cli.insmod", True),
+    Command("rmmod", "take modules out of the kernel", "tinykmod.cli.rmmod", True),
     Command("loader", "print the path of the static loader program", "tinykmod.cli.loader"),
 )
 

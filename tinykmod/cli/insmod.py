@@ -1,0 +1,49 @@
+"""`tinykmod insmod`: load one module from its file, as insmod(8) does."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tinykmod.cli import messages
+from tinykmod.errors import TinykmodError
+from tinykmod.kmod.insert import insert, why_not_inserted
+from tinykmod.kmod.system import MODULE_INIT_IGNORE_MODVERSIONS, MODULE_INIT_IGNORE_VERMAGIC, Linux
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-f", "--force", action="store_true",
+                        help="whatever its version magic and symbol versions are; dangerous")  # fmt: skip
+    messages.add_options(parser)
+    parser.add_argument(
+        "words", nargs="*", metavar="FILE [PARAMETER=VALUE ...]", help="the module, and its parameters"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    error = messages.reporter("insmod", syslog=args.syslog)
+    if not args.words:
+        error("missing filename.")
+        return 1
+    file, options = args.words[0], " ".join(args.words[1:])
+    if file == "-":
+        error("this tool does not support loading from stdin!")
+        return 1
+    flags = MODULE_INIT_IGNORE_MODVERSIONS | MODULE_INIT_IGNORE_VERMAGIC if args.force else 0
+    try:
+        result = insert(Linux(), Path(file), options, flags)
+    except FileNotFoundError as missing:
+        error(f"could not load module {file}: {missing.strerror}")
+        return 1
+    except OSError as unreadable:
+        error(f"could not insert module {file}: {unreadable.strerror}")
+        return 1
+    except TinykmodError as damaged:
+        error(str(damaged))
+        return 1
+    if result:
+        error(f"could not insert module {file}: {why_not_inserted(-result)}")
+        return 1
+    if args.verbose:
+        print(" ".join(["insmod", *args.words]))
+    return 0

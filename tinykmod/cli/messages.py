@@ -1,0 +1,23 @@
+"""How kmod's tools word their errors, on standard error or to syslog."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+
+def reporter(tool: str, *, syslog: bool = False) -> Callable[[str], None]:
+    """Tells an error as the tool does: `TOOL: ERROR: text` on standard error, `ERROR: text` to syslog."""
+    if not syslog:
+        return lambda text: print(f"{tool}: ERROR: {text}", file=sys.stderr)
+    import syslog as log
+
+    log.openlog(tool)
+    return lambda text: log.syslog(log.LOG_ERR, f"ERROR: {text}")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options -s and -v, as several of the tools have them."""
+    parser.add_argument("-s", "--syslog", action="store_true", help="tell errors to syslog, not on standard error")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print what is done")
