@@ -6,6 +6,7 @@ import argparse
 import importlib
 import io
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ class Command:
     help: str
     module: str
     kmod: bool = False  # one of kmod's tools: it goes by its own name too, and wrong usage is exit code 1
+    environment: str = ""  # the variable whose words go before those of the command line
 
 
 #: Every subcommand. `tinykmod --help` prints this table; nothing else registers a command.
@@ -35,10 +37,14 @@ COMMANDS = (
     Command(
         "depmod", "write modules.dep and the other files by which modprobe finds modules", "tinykmod.cli.depmod", True
     ),
+    Command(
+        "modprobe", "load and remove modules with what they need", "tinykmod.cli.modprobe", True, "MODPROBE_OPTIONS"
+    ),
     Command("modinfo", "show what modules say of themselves", "tinykmod.cli.modinfo", True),
     Command("lsmod", "list the loaded modules", "tinykmod.cli.lsmod", True),
     Command("insmod", "load a module from its file", "tinykmod.cli.insmod", True),
     Command("rmmod", "take modules out of the kernel", "tinykmod.cli.rmmod", True),
+    Command("static-nodes", "print the device nodes that load modules", "tinykmod.cli.static_nodes", True),
     Command("loader", "print the path of the static loader program", "tinykmod.cli.loader"),
 )
 
@@ -135,7 +141,8 @@ def _run(words: list[str]) -> int:
     if chosen is not None:
         parser = parser_of(chosen)
         # kmod's tools take options behind other words, as getopt does; argparse cannot, where there are subcommands.
-        args = parser.parse_intermixed_args(words[1:]) if chosen.kmod else parser.parse_args(words[1:])
+        given = [*_words_of(chosen.environment), *words[1:]]
+        args = parser.parse_intermixed_args(given) if chosen.kmod else parser.parse_args(given)
         return int(args.run(args))
     parser = _main_parser()
     if not words:
@@ -143,6 +150,15 @@ def _run(words: list[str]) -> int:
         return 2
     args = parser.parse_args(words)
     parser.error(f"the command is the first word: tinykmod {args.command} ...")
+
+
+def _words_of(variable: str) -> list[str]:
+    """The words of an environment variable, quoted as in the shell; with an open quote only blanks part them."""
+    text = os.environ.get(variable, "")
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
 
 
 def _drop_output() -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinykmod.cli.messages import reporter
 from tinykmod.errors import ConfigError, TinykmodError
 from tinykmod.kmod import modinfo
-from tinykmod.kmod.lookup import ModuleFiles
 from tinykmod.kmod.modinfo import Field
 from tinykmod.kmod.names import module_name, normalise_pattern
-from tinykmod.modules.files import SUFFIXES
+
+if TYPE_CHECKING:
+    from tinykmod.kmod.lookup import ModuleFiles
 
 _error = reporter("modinfo")
 
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     output = _Output(args.field, args.null)
     good = True
     for word in args.modules:
-        is_file = not args.modname and word.endswith(SUFFIXES) and Path(word).is_file()
+        is_file = not args.modname and ".ko" in Path(word).name and Path(word).is_file()
         good &= _file(word, output) if is_file else _tree(args, word, output)
     return 0 if good else 1
 
@@ -113,6 +115,7 @@ def _file(word: str, output: _Output) -> bool:
 
 def _tree(args: argparse.Namespace, word: str, output: _Output) -> bool:
     """Print what a name or an alias stands for in the tree; False where it is nothing, or something was amiss."""
+    from tinykmod.kmod.lookup import ModuleFiles
     from tinykmod.modules.tree import module_directory
 
     try:
