@@ -75,7 +75,7 @@ def test_a_minor_version_does_not_matter() -> None:
         (lambda data: b"\0" + data[1:], "not an index of depmod"),
         (lambda data: data[:5] + b"\3" + data[6:], "version 3 is unknown"),
         (lambda data: data[:8] + b"\x2f\xff\xff\xff" + data[12:], "does not end"),
-        (lambda data: data[:8] + b"\x80\0\0\4" + data[12:], "node at 4 makes no sense"),
+        (lambda data: data[:8] + b"\x80\0\0\4" + data[12:], "node at 4 lies in the header"),
     ],
 )
 def test_damage_is_told_with_the_file(change: object, why: str) -> None:
@@ -85,7 +85,7 @@ def test_damage_is_told_with_the_file(change: object, why: str) -> None:
 
 def test_a_node_that_is_its_own_child_is_refused() -> None:
     data = struct.pack(">III", 0xB007F457, 0x00020001, 12 | 0x20000000) + struct.pack(">BBI", 97, 97, 12 | 0x20000000)
-    with pytest.raises(BinIndexError, match="node at 12 makes no sense"):
+    with pytest.raises(BinIndexError, match="two ways lead to the node at 12"):
         read_index(data, "x")
 
 

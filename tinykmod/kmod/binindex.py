@@ -11,12 +11,15 @@ The arc to a child stands for one character of the key, the child's prefix for t
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from tinykmod.errors import BinIndexError
+from tinykmod.kmod.glob import glob
 
 MAGIC = 0xB007F457
 VERSION = 0x00020001
@@ -25,6 +28,7 @@ PREFIX, VALUES, CHILDREN = 0x80000000, 0x40000000, 0x20000000
 OFFSET = 0x0FFFFFFF
 
 _U32 = struct.Struct(">I")
+_WILDCARDS = b"*?["
 
 
 class Entry(NamedTuple):
@@ -33,6 +37,15 @@ class Entry(NamedTuple):
     key: str
     value: str
     priority: int  # of a key's values the lower comes first
+
+
+class _Place(NamedTuple):
+    """Where the parts of a node lie."""
+
+    prefix: bytes
+    first: int  # the character of the first child
+    children: range  # the places of the references to them
+    values: int  # where they begin; 0 is none
 
 
 class _Node:
@@ -81,40 +94,171 @@ def write_index(entries: Iterable[Entry], which: str | os.PathLike[str]) -> byte
 
 
 def read_index(data: bytes, which: str | os.PathLike[str]) -> list[Entry]:
-    """All entries, by key, and a key's values in their order. Nodes may lie in any order: kmod has had two layouts.
+    """All entries, as BinIndex.entries() gives them. Raises BinIndexError as BinIndex does."""
+    return BinIndex(data, which).entries()
 
-    Raises BinIndexError(which, ...) for what is no index, is cut short, or leads out of the file or back to itself.
+
+class BinIndex:
+    """An index, read in place: a search touches only the nodes on its way. Nodes may lie in any order, since kmod
+    has had two layouts.
+
+    Raises BinIndexError(which, ...), here and in each search, for what is no index, is cut short, or leads out of the
+    file or back to itself.
     """
-    if len(data) < HEADER.size:
-        raise BinIndexError(which, "cut short within the header")
-    magic, version, root = HEADER.unpack_from(data)
-    if magic != MAGIC:
-        raise BinIndexError(which, "not an index of depmod")
-    if version >> 16 != VERSION >> 16:
-        raise BinIndexError(which, f"version {version >> 16} is unknown")
-    found: list[Entry] = []
-    seen: set[int] = set()
-    pending: list[tuple[int, bytes]] = [(root, b"")]
-    while pending:
-        reference, key = pending.pop()
+
+    def __init__(self, data: bytes | mmap.mmap, which: str | os.PathLike[str]) -> None:
+        if len(data) < HEADER.size:
+            raise BinIndexError(which, "cut short within the header")
+        magic, version, self._root = HEADER.unpack_from(data)
+        if magic != MAGIC:
+            raise BinIndexError(which, "not an index of depmod")
+        if version >> 16 != VERSION >> 16:
+            raise BinIndexError(which, f"version {version >> 16} is unknown")
+        self._data = data
+        self._which = which
+
+    @classmethod
+    def open(cls, path: Path) -> BinIndex | None:
+        """The index in a file; None where there is no such file, or it is empty, which stands for no index.
+
+        Raises OSError where it cannot be read.
+        """
+        try:
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                return cls(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), path) if size else None
+        except FileNotFoundError:
+            return None
+
+    def entries(self) -> list[Entry]:
+        """All, by key, and a key's values in their order."""
+        found = []
+        root = self._node(self._root)
+        for raw, values in self._below(root, root.prefix):
+            try:
+                key = raw.decode("ascii")
+            except UnicodeDecodeError as error:
+                raise BinIndexError(self._which, f"a key is not of 7 bits: {raw!r}") from error
+            found += [Entry(key, _text(value), priority) for priority, value in values]
+        return sorted(found, key=lambda entry: entry.key)
+
+    def get(self, key: str) -> str | None:
+        """The first value of just this key."""
+        rest = _bytes(key)
+        reference = self._root
+        while reference:
+            node = self._node(reference)
+            if not rest.startswith(node.prefix):
+                break
+            rest = rest[len(node.prefix) :]
+            if not rest:
+                return next((_text(value) for _, value in self._values(node)), None)
+            reference = self._child(node, rest[0])
+            rest = rest[1:]
+        return None
+
+    def search(self, text: str) -> list[str]:
+        """The values of all keys that match as patterns, by priority; of equal ones the last found comes first."""
+        found: list[tuple[int, bytes]] = []
+        rest = _bytes(text)
+        reference = self._root
+        while reference:
+            node = self._node(reference)
+            wild = next((place for place, char in enumerate(node.prefix) if char in _WILDCARDS), len(node.prefix))
+            if not rest.startswith(node.prefix[:wild]):
+                break
+            rest = rest[wild:]
+            if wild < len(node.prefix):
+                # What follows is a pattern, and so is all that lies below.
+                self._match(node, node.prefix[wild:], rest, found)
+                break
+            for char in _WILDCARDS:
+                if child := self._child(node, char):
+                    below = self._node(child)
+                    self._match(below, bytes([char]) + below.prefix, rest, found)
+            if not rest:
+                found += self._values(node)
+                break
+            reference = self._child(node, rest[0])
+            rest = rest[1:]
+        found.reverse()
+        return [_text(value) for _, value in sorted(found, key=lambda pair: pair[0])]
+
+    def _match(self, node: _Place, pattern: bytes, text: bytes, found: list[tuple[int, bytes]]) -> None:
+        """Add the values of the patterns in and below a node; `pattern` is what leads to its end."""
+        for key, values in self._below(node, pattern):
+            if glob(key, text):
+                found += values
+
+    def _below(self, top: _Place, key: bytes) -> Iterator[tuple[bytes, list[tuple[int, bytes]]]]:
+        """The keys in and below a node, whose own is `key`, and their values; children come before their parent."""
+        seen: set[int] = set()
+        pending = [(top, key, False)]
+        while pending:
+            node, key, children_done = pending.pop()
+            if children_done or not node.children:
+                if node.values:
+                    yield key, self._values(node)
+                continue
+            pending.append((node, key, True))
+            for number in reversed(range(len(node.children))):
+                if reference := self._child(node, node.first + number):
+                    if reference & OFFSET in seen:
+                        raise BinIndexError(self._which, f"two ways lead to the node at {reference & OFFSET}")
+                    seen.add(reference & OFFSET)
+                    child = self._node(reference)
+                    pending.append((child, key + bytes([node.first + number]) + child.prefix, False))
+
+    def _node(self, reference: int) -> _Place:
         at = reference & OFFSET
+        prefix, first, children, values = b"", 0, range(0), 0
         # A node without any part takes no bytes: the root of an empty index.
-        if not reference & (PREFIX | VALUES | CHILDREN):
-            continue
-        if at in seen or at < HEADER.size:
-            raise BinIndexError(which, f"node at {at} makes no sense")
-        seen.add(at)
-        try:
-            key, values, children = _read(data, reference, at, key)
-        except (struct.error, ValueError, IndexError) as error:
-            raise BinIndexError(which, f"cut short: the node at {at} does not end") from error
-        try:
-            name = key.decode("ascii")
-        except UnicodeDecodeError as error:
-            raise BinIndexError(which, f"node at {at} has a key that is not of 7 bits") from error
-        found.extend(Entry(name, value.decode(errors="surrogateescape"), priority) for priority, value in values)
-        pending.extend((child, key + bytes([char])) for char, child in reversed(children) if child)
-    return found
+        if reference & ~OFFSET and at < HEADER.size:
+            raise BinIndexError(self._which, f"node at {at} lies in the header")
+        if reference & PREFIX:
+            end = self._end(at)
+            prefix = self._data[at:end]
+            at = end + 1
+        if reference & CHILDREN:
+            if at + 2 > len(self._data) or self._data[at + 1] < self._data[at]:
+                raise self._cut(reference)
+            first = self._data[at]
+            children = range(at + 2, at + 2 + 4 * (self._data[at + 1] - first + 1), 4)
+            at = children.stop
+        if reference & VALUES:
+            values = at
+            at += 4
+        if at > len(self._data):
+            raise self._cut(reference)
+        return _Place(prefix, first, children, values)
+
+    def _child(self, node: _Place, char: int) -> int:
+        """The reference to a node's child; 0 is none."""
+        if not 0 <= char - node.first < len(node.children):
+            return 0
+        reference: int = _U32.unpack_from(self._data, node.children[char - node.first])[0]
+        return reference
+
+    def _values(self, node: _Place) -> list[tuple[int, bytes]]:
+        """Each value with its priority, in the file's order."""
+        found: list[tuple[int, bytes]] = []
+        if node.values:
+            at = node.values + 4
+            for _ in range(_U32.unpack_from(self._data, node.values)[0]):
+                end = self._end(at + 4)
+                found.append((_U32.unpack_from(self._data, at)[0], self._data[at + 4 : end]))
+                at = end + 1
+        return found
+
+    def _end(self, at: int) -> int:
+        """Where the string ends that begins here."""
+        end = self._data.find(b"\0", at)
+        if end < 0:
+            raise self._cut(at)
+        return end
+
+    def _cut(self, reference: int) -> BinIndexError:
+        return BinIndexError(self._which, f"cut short: what begins at {reference & OFFSET} does not end")
 
 
 def _common(a: bytes, b: bytes) -> int:
@@ -154,32 +298,9 @@ def _write(out: bytearray, node: _Node, prefix: bytes) -> int:
     return reference
 
 
-def _read(
-    data: bytes, reference: int, at: int, key: bytes
-) -> tuple[bytes, list[tuple[int, bytes]], list[tuple[int, int]]]:
-    """A node's key, values and children. Raises struct.error, ValueError or IndexError where the file ends before."""
-    children: list[tuple[int, int]] = []
-    values: list[tuple[int, bytes]] = []
-    if reference & PREFIX:
-        end = data.index(b"\0", at)
-        key += data[at:end]
-        at = end + 1
-    if reference & CHILDREN:
-        first, last = data[at], data[at + 1]
-        # struct refuses a first that is above last.
-        table = struct.unpack_from(f">{last - first + 1}I", data, at + 2)
-        children = list(zip(range(first, last + 1), table, strict=True))
-        at += 2 + 4 * (last - first + 1)
-    if reference & VALUES:
-        (count,) = _U32.unpack_from(data, at)
-        at += 4
-        for _ in range(count):
-            (priority,) = _U32.unpack_from(data, at)
-            end = data.index(b"\0", at + 4)
-            values.append((priority, data[at + 4 : end]))
-            at = end + 1
-    return key, values, children
-
-
 def _bytes(text: str) -> bytes:
     return text.encode(errors="surrogateescape")
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="surrogateescape")

@@ -91,20 +91,29 @@ class Config:
     warnings: list[str] = field(default_factory=list)  # "FILE:LINE: why", one line each
 
 
-def read_config(root: Path | None, *, paths: Sequence[Path] | None = None) -> Config:
+def read_config(
+    root: Path | None, *, paths: Sequence[Path] | None = None, also: Sequence[Path] = (), runs_commands: bool = False
+) -> Config:
     """Read the modprobe.d directories below a root (None: the running system's), or the files and directories given.
 
-    Files are read in the order of their names, across all directories; only `*.conf` counts in a directory.
-    What cannot be read or means nothing is told in Config.warnings.
+    Files are read in the order of their names, across all directories; only `*.conf` counts in a directory. The
+    files in `also` that are there come in between by their names as well, as kmod reads depmod's modules.softdep.
+    What cannot be read or means nothing is told in Config.warnings; so is every install command, unless the caller
+    runs them.
     """
     if paths is None:
         paths = [(root or Path("/")) / directory for directory in DIRECTORIES]
     config = Config()
-    for line, where in read_statements(paths, config.warnings):
+    for line, where in read_statements([*paths, *also], config.warnings):
+        known = len(config.installs)
         try:
             _parse(line, where, config)
         except ConfigError as error:
             config.warnings.append(f"{where}: {error}")
+        if not runs_commands:
+            for install in config.installs[known:]:
+                why = f"commands are not run at boot, {install.module} is loaded as usual"
+                config.warnings.append(f"{where}: install: {why}")
     return config
 
 
@@ -203,7 +212,6 @@ def _parse(line: str, where: Where, config: Config) -> None:
         config.weakdeps.append(Weakdep(module, tuple(rest.split()), where))
     elif keyword == "install":
         config.installs.append(Command(module, rest, where))
-        config.warnings.append(f"{where}: install: commands are not run at boot, {module} is loaded as usual")
     else:
         config.removes.append(Command(module, rest, where))
 

@@ -1,0 +1,69 @@
+"""The kernel command line, split as the kernel splits it (lib/cmdline.c), and what it says of modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+#: Bytes that are read; kmod reads as many.
+LIMIT = 4095
+_BLANKS = " \t\n"
+
+
+class Word(NamedTuple):
+    """One word: VALUE is None where it has no `=`."""
+
+    key: str
+    value: str | None
+
+
+def parse(text: str) -> list[Word]:
+    """The words of TEXT. Blanks inside double quotes do not end a word; quotes around the word, or around its
+    value, are not part of it: `a="b c"` and `"a=b c"` are the same word."""
+    words: list[Word] = []
+    data = text.encode("utf-8", "surrogateescape")[:LIMIT]
+    text = data.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    position = 0
+    while True:
+        while position < len(text) and text[position] in _BLANKS:
+            position += 1
+        if position == len(text):
+            return words
+        whole = quoted = text[position] == '"'
+        position += whole
+        start = position
+        equals = None
+        while position < len(text) and (quoted or text[position] not in _BLANKS):
+            if text[position] == '"':
+                quoted = not quoted
+            elif text[position] == "=" and equals is None:
+                equals = position
+            position += 1
+        if equals is None:
+            words.append(Word(text[start:position].removesuffix('"'), None))
+            continue
+        value = text[equals + 1 : position]
+        if whole or value.startswith('"'):
+            value = value.removesuffix('"')
+        words.append(Word(text[start:equals], value.removeprefix('"')))
+
+
+def parameters(text: str) -> Iterator[tuple[str, str]]:
+    """What TEXT gives to modules: a module, and `PARAM` or `PARAM=VALUE` as the kernel wants it at the module's load.
+
+    Only the module's part of the key is normalised; a value with blanks is quoted; `a.b.c` belongs to nobody.
+    """
+    for key, value in parse(text):
+        name, dot, param = key.partition(".")
+        if not dot or not param or "." in param:
+            continue
+        if value is not None:
+            param += f'="{value}"' if " " in value or "\t" in value else f"={value}"
+        yield name.replace("-", "_"), param
+
+
+def blacklisted(text: str) -> Iterator[str]:
+    """The modules that `modprobe.blacklist=` lists, normalised; kmod leaves that out, so that they have no effect."""
+    for key, value in parse(text):
+        if key == "modprobe.blacklist" and value is not None:
+            yield from value.replace("-", "_").split(",")
