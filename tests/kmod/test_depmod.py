@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import subprocess
 from collections.abc import Callable
@@ -26,18 +25,6 @@ DEBIAN_TEXTS = ("modules.dep", "modules.alias", "modules.softdep", "modules.symb
 INDEXES = tuple(f"modules.{name}.bin" for name in ("dep", "alias", "symbols", "builtin", "builtin.alias"))
 
 
-@pytest.fixture(scope="module")
-def written(kernel: Kernel, run_tinykmod: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with links to the kernel's modules and the files that tinykmod wrote for them."""
-    root = tmp_path_factory.mktemp("written")
-    done = run_tinykmod("depmod", "-a", "-b", kernel.root, "-o", root, kernel.release)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    source, target = (base / "lib/modules" / kernel.release for base in (kernel.root, root))
-    for name in ("kernel", "modules.order", "modules.builtin", "modules.builtin.modinfo"):
-        (target / name).symlink_to(source / name)
-    return root
-
-
 def debian(root: Path, *words: str) -> tuple[int, list[str], str]:
     """Exit code, warnings and standard output of Debian's depmod."""
     done = subprocess.run(["/sbin/depmod", "-b", root, *words, RELEASE], check=False, capture_output=True, text=True)
@@ -52,58 +39,6 @@ def ours(run_tinykmod: Run, root: Path, *words: str) -> tuple[int, list[str], st
 def files(root: Path) -> dict[str, bytes]:
     directory = root / "lib/modules" / RELEASE
     return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
-
-
-@pytest.mark.parametrize("name", DEBIAN_TEXTS)
-def test_texts_of_a_debian_kernel_are_the_same_bytes(
-    depmod_root: Path, written: Path, kernel: Kernel, name: str
-) -> None:
-    expected, found = ((root / "lib/modules" / kernel.release / name).read_bytes() for root in (depmod_root, written))
-    assert len(expected) > 400
-    assert found == expected
-
-
-@pytest.mark.parametrize("name", INDEXES)
-def test_indexes_of_a_debian_kernel_hold_the_same(
-    depmod_root: Path, written: Path, kernel: Kernel, name: str
-) -> None:
-    paths = (root / "lib/modules" / kernel.release / name for root in (depmod_root, written))
-    expected, found = (read_index(path.read_bytes(), name) for path in paths)
-    assert len(expected) > 50
-    assert found == expected
-
-
-def modprobe(root: Path, release: str, *words: str) -> list[str]:
-    """What Debian's modprobe prints, without the root."""
-    done = subprocess.run(
-        ["/sbin/modprobe", "-C", "/dev/null", "-d", root, "-S", release, "-a", *words],
-        check=False, capture_output=True, text=True,
-    )  # fmt: skip
-    return (done.stdout + done.stderr).replace(str(root), "").splitlines()
-
-
-def test_debians_modprobe_gives_the_same_answers(depmod_root: Path, written: Path, kernel: Kernel) -> None:
-    entries = [
-        read_index((depmod_root / "lib/modules" / kernel.release / f"modules.{name}.bin").read_bytes(), name)
-        for name in ("dep", "alias", "symbols", "builtin")
-    ]
-    names, aliases, symbols, builtin = ([entry.key for entry in found] for found in entries)
-    pick = random.Random(1).sample
-    # A device's modalias out of a pattern: something for each wildcard.
-    modaliases = [re.sub(r"\[(.).*?\]", r"\1", alias).replace("*", "0").replace("?", "1") for alias in aliases]
-    for words in (
-        ["-D", *pick(names, 400)],
-        ["-R", *pick(modaliases, 400), *pick(symbols, 100), *builtin[:50], "no:such:alias"],
-        ["-D", *pick(modaliases, 100)],
-    ):
-        expected = modprobe(depmod_root, kernel.release, *words)
-        assert len(expected) > len(words) // 2
-        assert modprobe(written, kernel.release, *words) == expected
-
-
-def test_two_runs_write_the_same(kernel: Kernel) -> None:
-    tree = read_tree(kernel.root, kernel.release)
-    assert make(tree) == make(read_tree(kernel.root, kernel.release))
 
 
 #: Symbols of every length modulo 4; several softdeps; devices' nodes; a name and a symbol that are there twice.

@@ -69,7 +69,7 @@ def _parse(words: list[str], where: Where, release: str, config: DepmodConfig) -
             there = [directory for directory in directories if Path(directory).is_dir()]
             missing = (directory for directory in directories if directory not in there)
             config.warnings += [f"{where}: there is no directory {directory}" for directory in missing]
-            config.externals = there + config.externals  # a later statement ranks above an earlier one
+            config.externals += there
     elif keyword == "exclude":
         config.excludes += rest
     elif keyword != "make_map_files":

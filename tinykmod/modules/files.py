@@ -63,13 +63,15 @@ def name_modules(directory: Path, paths: Sequence[str]) -> list[ModuleFile]:
             raise TinykmodError(path, "is no absolute path")
         if name in files:
             raise TinykmodError(path, f"is one more file of the module {name}")
-        files[name] = ModuleFile(name, path.removeprefix(f"{directory}/"))
+        below = f"{directory}/"
+        files[name] = ModuleFile(name, path[len(below) :].lstrip("/") if path.startswith(below) else path)
     return _in_order(directory, files.values())
 
 
 def uncompressed(path: str) -> str:
     """A module's path without the suffix of its compression."""
-    return path[: path.rindex(".ko") + len(".ko")]
+    head, suffix, _ = path.rpartition(".ko")
+    return head + suffix or path
 
 
 def _files(top: str, skipped: set[str]) -> Iterator[str]:
@@ -94,18 +96,19 @@ def _is_followed(link: Path) -> bool:
 
 def _rank(path: str, config: DepmodConfig) -> int:
     """The place of a file among those of its module's name, the best first."""
-    directory, _, file = path.rpartition("/")
-    spelled = file.partition(".")[0]
-    for number, override in enumerate(config.overrides, 1):
-        if override == (spelled, directory):
-            return -number
     search = config.search or SEARCH
-    own = EXTERNAL if path.startswith("/") else BUILT_IN
-    if own == BUILT_IN:
+    rest = BUILT_IN
+    if path.startswith("/"):
+        rest = EXTERNAL if EXTERNAL in search else BUILT_IN
+    else:
+        directory, _, file = path.rpartition("/")
+        for number, override in enumerate(config.overrides, 1):
+            if override == (file.partition(".")[0], directory):
+                return -number
         for number, word in enumerate(search):
             if path.startswith(f"{word}/"):
                 return number
-    return search.index(own) if own in search else len(search)
+    return search.index(rest) if rest in search else len(search)
 
 
 def _in_order(directory: Path, files: Iterable[ModuleFile]) -> list[ModuleFile]:

@@ -69,7 +69,7 @@ class ModuleTree:
         self.directory = directory
         self.release = release
         self.modules = modules  # in depmod's order
-        self.builtin = builtin  # names, in the order of modules.builtin
+        self.builtin = builtin  # names as modules.builtin lists them: one may come twice (arm_cci of arm64)
         self.builtin_modinfo = builtin_modinfo  # name -> key, value in order
         self.digest = digest
 
@@ -136,7 +136,7 @@ def read_directory(
         directory,
         release,
         [module for module, _ in read],
-        builtin=list(dict.fromkeys(module_name(line) for line in _lines(directory / "modules.builtin"))),
+        builtin=[module_name(line) for line in _lines(directory / "modules.builtin")],
         builtin_modinfo=_builtin_modinfo(directory / "modules.builtin.modinfo"),
         digest=total.digest(),
     )

@@ -1,0 +1,111 @@
+"""tinykmod depmod beside Debian's on real kernels: the same files, the same answers from modprobe."""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from once import once
+
+from tinykmod.bench.debian import fetch_kernel
+from tinykmod.kmod.binindex import read_index
+from tinykmod.kmod.depmod import FROM_BUILD, make
+from tinykmod.modules.tree import read_tree
+
+#: kmod 30 writes no modules.weakdep; kmod 34 does.
+TEXTS = ("modules.dep", "modules.alias", "modules.softdep", "modules.symbols", "modules.devname")
+INDEXES = tuple(f"modules.{name}.bin" for name in ("dep", "alias", "symbols", "builtin", "builtin.alias"))
+
+ARM64 = ("linux-image-arm64", "arm64")
+
+
+class Written(NamedTuple):
+    """Roots with links to one kernel's modules, in which either depmod has written its files."""
+
+    release: str
+    debian: Path
+    ours: Path
+
+    def files(self, name: str) -> tuple[bytes, bytes]:
+        """Debian's and our file of one name."""
+        debian, ours = (
+            (root / "lib/modules" / self.release / name).read_bytes() for root in (self.debian, self.ours)
+        )
+        return debian, ours
+
+
+@pytest.fixture(
+    scope="session",
+    params=[("linux-image-amd64", "amd64"), ("linux-image-6.12-amd64", "amd64"), ARM64],
+    ids=["plain-amd64", "xz-amd64", "plain-arm64"],
+)
+def written(
+    request: pytest.FixtureRequest, run_tinykmod: Callable[..., subprocess.CompletedProcess[str]], shared_dir: Path
+) -> Written:
+    """Every kernel in turn."""
+    kernel = fetch_kernel(*request.param)
+
+    def write(roots: Path) -> None:
+        for name in ("debian", "ours"):
+            target = roots / name / "lib/modules" / kernel.release
+            target.mkdir(parents=True)
+            for there in ("kernel", *FROM_BUILD):
+                (target / there).symlink_to(kernel.root / "lib/modules" / kernel.release / there)
+        subprocess.run(["/sbin/depmod", "-b", roots / "debian", kernel.release], check=True)
+        done = run_tinykmod("depmod", "-a", "-b", roots / "ours", kernel.release)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    roots = once(shared_dir / "written-{}-{}".format(*request.param), write)
+    return Written(kernel.release, roots / "debian", roots / "ours")
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_are_the_same_bytes(written: Written, name: str) -> None:
+    expected, found = (written.file(root, name) for root in (written.debian, written.ours))
+    assert len(expected) > 400
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_indexes_hold_the_same(written: Written, name: str) -> None:
+    expected, found = (read_index(written.file(root, name), name) for root in (written.debian, written.ours))
+    assert len(expected) > 50
+    assert found == expected
+
+
+def modprobe(root: Path, release: str, *words: str) -> list[str]:
+    """What Debian's modprobe prints, without the root."""
+    done = subprocess.run(
+        ["/sbin/modprobe", "-C", "/dev/null", "-d", root, "-S", release, "-a", *words],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    return (done.stdout + done.stderr).replace(str(root), "").splitlines()
+
+
+def test_debians_modprobe_gives_the_same_answers(written: Written) -> None:
+    names, aliases, symbols, builtin = (
+        [entry.key for entry in read_index(written.file(written.debian, f"modules.{name}.bin"), name)]
+        for name in ("dep", "alias", "symbols", "builtin")
+    )
+    pick = random.Random(1).sample
+    # A device's modalias out of a pattern: something for each wildcard.
+    modaliases = [re.sub(r"\[(.).*?\]", r"\1", alias).replace("*", "0").replace("?", "1") for alias in aliases]
+    for words in (
+        ["-D", *pick(names, 400)],
+        ["-R", *pick(modaliases, 400), *pick(symbols, 100), *builtin[:50], "no:such:alias"],
+        ["-D", *pick(modaliases, 100)],
+    ):
+        expected = modprobe(written.debian, written.release, *words)
+        assert len(expected) > len(words) // 2
+        assert modprobe(written.ours, written.release, *words) == expected
+
+
+@pytest.mark.parametrize("written", [ARM64], indirect=True, ids=["plain-arm64"])
+def test_the_library_makes_what_the_command_wrote(written: Written) -> None:
+    made = make(read_tree(written.ours, written.release)).files
+    assert made == {name: written.file(written.ours, name) for name in made}
