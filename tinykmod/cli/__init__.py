@@ -45,6 +45,7 @@ COMMANDS = (
     Command("insmod", "load a module from its file", "tinykmod.cli.insmod", True),
     Command("rmmod", "take modules out of the kernel", "tinykmod.cli.rmmod", True),
     Command("static-nodes", "print the device nodes that load modules", "tinykmod.cli.static_nodes", True),
+    Command("completion", "print what makes a shell complete the command line", "tinykmod.cli.completion"),
     Command("loader", "print the path of the static loader program", "tinykmod.cli.loader"),
 )
 
