@@ -9,17 +9,16 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinykmod.errors import TinykmodError
 from tinykmod.kmod.config import read_config
 from tinykmod.kmod.loaded import ROOT
 from tinykmod.kmod.lookup import ModuleFiles
 from tinykmod.kmod.modprobe import FailedError, Flags, Modprobe, Severity
-from tinykmod.kmod.system import (
-    MODULE_INIT_IGNORE_MODVERSIONS,
-    MODULE_INIT_IGNORE_VERMAGIC,
-    Linux,
-)
+
+if TYPE_CHECKING:
+    from tinykmod.kmod.system import System
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -85,11 +84,11 @@ def run(args: argparse.Namespace) -> int:
         remove_holders=args.remove_holders,
         wait=wait,
         force_removal=args.force,
-        insert_flags=(MODULE_INIT_IGNORE_MODVERSIONS if args.force or args.force_modversion else 0)
-        | (MODULE_INIT_IGNORE_VERMAGIC if args.force or args.force_vermagic else 0),
+        ignore_modversions=args.force or args.force_modversion,
+        ignore_vermagic=args.force or args.force_vermagic,
     )
     os.environ["MODPROBE_OPTIONS"] = _options_of_children(args)
-    modprobe = Modprobe(files, config, flags, system=Linux, show=print, say=say, kernel=ROOT)
+    modprobe = Modprobe(files, config, flags, system=_linux, show=print, say=say, kernel=ROOT)
     if args.showconfig:
         modprobe.show_config()
         return 0
@@ -110,6 +109,12 @@ def run(args: argparse.Namespace) -> int:
             if not args.all:
                 break
     return code
+
+
+def _linux() -> System:
+    from tinykmod.kmod.system import Linux
+
+    return Linux()
 
 
 def _messages(args: argparse.Namespace) -> Callable[[Severity, str], None]:
@@ -153,20 +158,19 @@ def _options_of_children(args: argparse.Namespace) -> str:
 
 def _show_symbols(args: argparse.Namespace, say: Callable[[Severity, str], None]) -> int:
     from tinykmod.modules.compression import decompress
-    from tinykmod.modules.tree import read_elf
+    from tinykmod.modules.elf import read_elf, read_versions
 
-    path = Path(args.words[0])
-    if not path.is_file():
-        say(Severity.OUTCOME, f"Module {path} not found.")
-        return 1
+    which = args.words[0]
     try:
-        module = read_elf(decompress(path.read_bytes(), str(path)), str(path))
+        data = decompress(Path(which).read_bytes(), which)
+        symbols = read_versions(data, which) if args.show_modversions else read_elf(data, which).exports.items()
+    except OSError:
+        say(Severity.OUTCOME, f"Module {which} not found.")
+        return 1
     except TinykmodError as error:
         what = "modversions" if args.show_modversions else "symbols"
-        say(Severity.OUTCOME, f"could not get {what} of {path}: {error.why}")
+        say(Severity.OUTCOME, f"could not get {what} of {which}: {error.why}")
         return 1
-    symbols = module.imports if args.show_modversions else module.exports
-    for name, crc in symbols.items():
-        if crc is not None:
-            print(f"0x{crc:08x}\t{name}")
+    for name, crc in symbols:
+        print(f"0x{crc or 0:08x}\t{name}")
     return 0

@@ -14,12 +14,12 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tinykmod.errors import BinIndexError
-from tinykmod.kmod.glob import glob
+from tinykmod.kmod.glob import in_class
 
 MAGIC = 0xB007F457
 VERSION = 0x00020001
@@ -29,6 +29,7 @@ OFFSET = 0x0FFFFFFF
 
 _U32 = struct.Struct(">I")
 _WILDCARDS = b"*?["
+_T = TypeVar("_T")
 
 
 class Entry(NamedTuple):
@@ -133,8 +134,7 @@ class BinIndex:
     def entries(self) -> list[Entry]:
         """All, by key, and a key's values in their order."""
         found = []
-        root = self._node(self._root)
-        for raw, values in self._below(root, root.prefix):
+        for raw, values in self._walk(b"", lambda key, char: key + bytes([char]), lambda _, chars: chars):
             try:
                 key = raw.decode("ascii")
             except UnicodeDecodeError as error:
@@ -159,55 +159,43 @@ class BinIndex:
 
     def search(self, text: str) -> list[str]:
         """The values of all keys that match as patterns, by priority; of equal ones the last found comes first."""
-        found: list[tuple[int, bytes]] = []
-        rest = _bytes(text)
-        reference = self._root
-        while reference:
-            node = self._node(reference)
-            wild = next((place for place, char in enumerate(node.prefix) if char in _WILDCARDS), len(node.prefix))
-            if not rest.startswith(node.prefix[:wild]):
-                break
-            rest = rest[wild:]
-            if wild < len(node.prefix):
-                # What follows is a pattern, and so is all that lies below.
-                self._match(node, node.prefix[wild:], rest, found)
-                break
-            for char in _WILDCARDS:
-                if child := self._child(node, char):
-                    below = self._node(child)
-                    self._match(below, bytes([char]) + below.prefix, rest, found)
-            if not rest:
-                found += self._values(node)
-                break
-            reference = self._child(node, rest[0])
-            rest = rest[1:]
+        search = _Search(_bytes(text))
+        walk = self._walk(_Matched(1, False, b""), search.step, search.order)
+        found = [value for state, values in walk if search.ends(state) for value in values]
         found.reverse()
         return [_text(value) for _, value in sorted(found, key=lambda pair: pair[0])]
 
-    def _match(self, node: _Place, pattern: bytes, text: bytes, found: list[tuple[int, bytes]]) -> None:
-        """Add the values of the patterns in and below a node; `pattern` is what leads to its end."""
-        for key, values in self._below(node, pattern):
-            if glob(key, text):
-                found += values
-
-    def _below(self, top: _Place, key: bytes) -> Iterator[tuple[bytes, list[tuple[int, bytes]]]]:
-        """The keys in and below a node, whose own is `key`, and their values; children come before their parent."""
+    def _walk(
+        self, start: _T, step: Callable[[_T, int], _T | None], order: Callable[[_T, range], Iterable[int]]
+    ) -> Iterator[tuple[_T, list[tuple[int, bytes]]]]:
+        """Go through the keys whose every character takes a step from a state to a next one: the state at a key's
+        end, and the key's values; children, in the given order of those that a node can have, before their parent."""
         seen: set[int] = set()
-        pending = [(top, key, False)]
+        pending: list[tuple[int, _T, _Place | None]] = [(self._root, start, None)]
         while pending:
-            node, key, children_done = pending.pop()
-            if children_done or not node.children:
-                if node.values:
-                    yield key, self._values(node)
+            reference, state, place = pending.pop()
+            if place is not None:
+                yield state, self._values(place)
                 continue
-            pending.append((node, key, True))
-            for number in reversed(range(len(node.children))):
-                if reference := self._child(node, node.first + number):
-                    if reference & OFFSET in seen:
-                        raise BinIndexError(self._which, f"two ways lead to the node at {reference & OFFSET}")
-                    seen.add(reference & OFFSET)
-                    child = self._node(reference)
-                    pending.append((child, key + bytes([node.first + number]) + child.prefix, False))
+            if reference & OFFSET in seen:
+                raise BinIndexError(self._which, f"two ways lead to the node at {reference & OFFSET}")
+            seen.add(reference & OFFSET)
+            node = self._node(reference)
+            after: _T | None = state
+            for char in node.prefix:
+                if after is None:
+                    break
+                after = step(after, char)
+            if after is None:
+                continue
+            if node.values:
+                pending.append((reference, after, node))
+            below = []
+            for char in order(after, range(node.first, node.first + len(node.children))):
+                child = self._child(node, char)
+                if child and (next_state := step(after, char)) is not None:
+                    below.append((child, next_state, None))
+            pending += reversed(below)
 
     def _node(self, reference: int) -> _Place:
         at = reference & OFFSET
@@ -259,6 +247,56 @@ class BinIndex:
 
     def _cut(self, reference: int) -> BinIndexError:
         return BinIndexError(self._which, f"cut short: what begins at {reference & OFFSET} does not end")
+
+
+class _Matched(NamedTuple):
+    """How a text can have been matched by the beginning of a pattern."""
+
+    ends: int  # bit N: the first N characters are matched
+    wild: bool  # a wildcard has come
+    unread: bytes  # the beginning of a bracket, or a backslash
+
+
+class _Search:
+    """Patterns, as fnmatch(3) has them, against one text: character by character, so that what patterns share, as
+    the keys of an index do, is looked at once, and what no longer fits is left."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self._full = (1 << len(text) + 1) - 1
+        self._at: dict[int, int] = {}  # character -> bit N: the text has it at N
+        for place, char in enumerate(text):
+            self._at[char] = self._at.get(char, 0) | 1 << place
+
+    def step(self, state: _Matched, char: int) -> _Matched | None:
+        """One more character of a pattern; None where nothing can match it."""
+        ends, wild, unread = state
+        if unread[:1] == b"[":
+            unread += bytes([char])
+            if char != ord("]"):
+                return _Matched(ends, True, unread)
+            ends = (ends & sum(at for other, at in self._at.items() if in_class(unread, other))) << 1
+        elif unread or char not in b"*?[\\" or (char == ord("\\") and not wild):
+            ends = (ends & self._at.get(char, 0)) << 1
+        elif char == ord("*"):
+            # All ends from the first on.
+            ends, wild = self._full & -(ends & -ends), True
+        elif char == ord("?"):
+            ends, wild = self._full & ends << 1, True
+        else:
+            return _Matched(ends, True, bytes([char]))
+        return _Matched(ends, wild, b"") if ends else None
+
+    def order(self, state: _Matched, chars: range) -> Iterable[int]:
+        """In which order kmod goes to a node's children."""
+        if state.wild:
+            return chars
+        place = state.ends.bit_length() - 1
+        return dict.fromkeys(_WILDCARDS + self._text[place : place + 1])
+
+    def ends(self, state: _Matched) -> bool:
+        """Whether a pattern that leads here matches the whole text."""
+        return not state.unread and state.ends >> len(self._text) == 1
 
 
 def _common(a: bytes, b: bytes) -> int:

@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property
 from pathlib import Path
@@ -56,8 +55,7 @@ class Severity(Enum):
     OUTCOME = "FATAL"
 
 
-@dataclass(frozen=True)
-class Flags:
+class Flags(NamedTuple):
     """modprobe's options."""
 
     dry_run: bool = False
@@ -69,7 +67,8 @@ class Flags:
     remove_holders: bool = False
     wait: float | None = None  # seconds that a removal waits for the module's users
     force_removal: bool = False
-    insert_flags: int = 0  # finit_module's
+    ignore_modversions: bool = False
+    ignore_vermagic: bool = False
 
 
 class FailedError(Exception):
@@ -271,9 +270,12 @@ class Modprobe:
             self._say(Severity.ERROR, f"could not find module by name='{module.name}'")
             return -errno.ENOENT
         from tinykmod.kmod.insert import insert
+        from tinykmod.kmod.system import MODULE_INIT_IGNORE_MODVERSIONS, MODULE_INIT_IGNORE_VERMAGIC
 
+        flags = MODULE_INIT_IGNORE_MODVERSIONS if self.flags.ignore_modversions else 0
+        flags |= MODULE_INIT_IGNORE_VERMAGIC if self.flags.ignore_vermagic else 0
         try:
-            return insert(self.system, Path(path), given.rstrip(" "), self.flags.insert_flags)
+            return insert(self.system, Path(path), given.rstrip(" "), flags)
         except OSError as error:
             return -(error.errno or errno.EIO)
         except TinykmodError as error:

@@ -111,6 +111,17 @@ def read_elf(data: bytes, which: str) -> ElfModule:
         raise ModuleFormatError(which, damage.why) from None
 
 
+def read_versions(data: bytes, which: str) -> list[tuple[str, int]]:
+    """The symbols that a module needed when it was built, with their CRCs, in the file's order.
+
+    Raises ModuleFormatError as read_elf().
+    """
+    try:
+        return list(_Reader(data).versions())
+    except _DamageError as damage:
+        raise ModuleFormatError(which, damage.why) from None
+
+
 @cache
 def _structs(little_endian: bool, bits: int) -> ELFStructs:
     structs = ELFStructs(little_endian, bits)
@@ -198,7 +209,7 @@ class _Reader:
                 exports.setdefault(name[len(KSYMTAB) :], None)
         if not exports:
             exports = {_text(name): None for name in self._section_data(b"__ksymtab_strings").split(b"\0") if name}
-        for name, crc in self._versions():
+        for name, crc in self.versions():
             imports[name] = crc
         return ElfModule(tuple(self._modinfo()), exports, imports, frozenset(weak))
 
@@ -253,7 +264,7 @@ class _Reader:
         crc: int = struct.unpack_from(f"{self.order}I", data, value)[0]
         return crc
 
-    def _versions(self) -> Iterator[tuple[str, int]]:
+    def versions(self) -> Iterator[tuple[str, int]]:
         data = self._section_data(b"__versions")
         if len(data) % VERSION_RECORD:
             raise _DamageError(Fault.VERSIONS)
