@@ -10,16 +10,14 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from tinykmod import __version__
 from tinykmod.errors import TinykmodError
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """One subcommand: its word, its line in the help, and the module that carries it out."""
 
     name: str

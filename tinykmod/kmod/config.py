@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,18 +76,18 @@ class Command(NamedTuple):
     where: Where
 
 
-@dataclass
 class Config:
     """Every statement, in the order in which they count."""
 
-    aliases: list[Alias] = field(default_factory=list)
-    options: list[Options] = field(default_factory=list)
-    blacklist: list[Blacklist] = field(default_factory=list)
-    softdeps: list[Softdep] = field(default_factory=list)
-    weakdeps: list[Weakdep] = field(default_factory=list)
-    installs: list[Command] = field(default_factory=list)
-    removes: list[Command] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)  # "FILE:LINE: why", one line each
+    def __init__(self) -> None:
+        self.aliases: list[Alias] = []
+        self.options: list[Options] = []
+        self.blacklist: list[Blacklist] = []
+        self.softdeps: list[Softdep] = []
+        self.weakdeps: list[Weakdep] = []
+        self.installs: list[Command] = []
+        self.removes: list[Command] = []
+        self.warnings: list[str] = []  # "FILE:LINE: why", one line each
 
 
 def read_config(
