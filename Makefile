@@ -1,4 +1,4 @@
-# What people run: `make demo`, `make test`, `make check`, `make build`, `make bench`, `make clean`.
+# What people run: `make demo`, `make test`, `make check`, `make build`, `make bench`, `make bench-depmod`, `make clean`.
 # Everything Python lives in .venv; what Debian must provide is checked, and installed where that is allowed,
 # by scripts/setup_system.sh.
 
@@ -11,7 +11,7 @@ SOURCES := $(shell find cext -name '*.py[xd]' -o -path 'cext/*.pxi' -o -path 'ce
 	tinykmod/__init__.py
 BUILD_NEEDS = $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d ,)
 
-.PHONY: demo test build check bench clean system-%
+.PHONY: demo test build check bench bench-depmod clean system-%
 
 demo: system-demo build
 	$(RUN) scripts/demo.py
@@ -32,6 +32,9 @@ check: system-check build
 
 bench: system-demo build
 	$(RUN) scripts/bench_floor.py
+
+bench-depmod: system-test build
+	$(RUN) scripts/bench_depmod.py --update
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
