@@ -1,4 +1,4 @@
-"""Runs Debian's kmod and tinykmod on the same words; also kmod in a root of its own, with files for /proc and /sys."""
+"""Runs Debian's kmod and tinykmod on the same words; kmod also in a root with files for /proc and /sys."""
 
 from __future__ import annotations
 

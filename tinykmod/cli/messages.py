@@ -6,6 +6,8 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from tinykmod.errors import TinykmodError
+
 
 def reporter(tool: str, *, syslog: bool = False) -> Callable[[str], None]:
     """Tells an error as the tool does: `TOOL: ERROR: text` on standard error, `ERROR: text` to syslog."""
@@ -21,3 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options -s and -v, as several of the tools have them."""
     parser.add_argument("-s", "--syslog", action="store_true", help="tell errors to syslog, not on standard error")
     parser.add_argument("-v", "--verbose", action="store_true", help="print what is done")
+
+
+def one_line(error: TinykmodError | OSError) -> str:
+    """`WHICH: WHY`."""
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinykmod.cli.messages import reporter
+from tinykmod.cli.messages import one_line, reporter
 from tinykmod.errors import ConfigError, TinykmodError
 from tinykmod.kmod import modinfo
 from tinykmod.kmod.modinfo import Field
@@ -106,7 +106,7 @@ def _file(word: str, output: _Output) -> bool:
         if output.field in (None, *modinfo.SIGNATURE_FIELDS):
             fields += modinfo.signature_fields(image, name)
     except (TinykmodError, OSError) as error:
-        _error(str(error))
+        _error(one_line(error))
         return False
     finally:
         output.fields(fields)
@@ -129,7 +129,7 @@ def _tree(args: argparse.Namespace, word: str, output: _Output) -> bool:
     except ConfigError:
         _error(f"Module alias {word} not found.")
     except (TinykmodError, OSError) as error:
-        _error(str(error))
+        _error(one_line(error))
     return False
 
 
