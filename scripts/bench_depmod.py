@@ -69,9 +69,9 @@ def report(metas: Sequence[str], pairs: int) -> str:
     kmod = subprocess.run([theirs, "--version"], check=True, capture_output=True, text=True).stdout.split("\n")[0]
     how = (
         f"{kmod}; tinykmod with its {core.NAME} core on Python {platform.python_version()}; {os.cpu_count()} "
-        f"processors ({processor()}). Whole processes, files in the page cache, each depmod writing into a directory of its own "
-        f"with links to the same modules; medians of {pairs} pairs that took turns. The ratio is the median of the "
-        "pairs' ratios of wall time, the peak that of resident memory."
+        f"processors ({processor()}). Whole processes, files in the page cache, each depmod writing into a directory "
+        f"of its own with links to the same modules; medians of {pairs} pairs that took turns. The ratio is the "
+        "median of the pairs' ratios of wall time, the peak that of resident memory."
     )
     lines = [
         textwrap.fill(how, 118),

@@ -31,12 +31,9 @@ class Written(NamedTuple):
     debian: Path
     ours: Path
 
-    def files(self, name: str) -> tuple[bytes, bytes]:
-        """Debian's and our file of one name."""
-        debian, ours = (
-            (root / "lib/modules" / self.release / name).read_bytes() for root in (self.debian, self.ours)
-        )
-        return debian, ours
+    def file(self, root: Path, name: str) -> bytes:
+        """What was written there by that name."""
+        return (root / "lib/modules" / self.release / name).read_bytes()
 
 
 @pytest.fixture(

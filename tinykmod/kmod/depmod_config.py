@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,15 +27,15 @@ class Override(NamedTuple):
     directory: str  # that holds the file, relative to the tree
 
 
-@dataclass
 class DepmodConfig:
     """What the statements say of one kernel release, in the order in which they were read."""
 
-    search: list[str] = field(default_factory=list)  # of all files together, the best first
-    overrides: list[Override] = field(default_factory=list)  # the last that fits counts
-    externals: list[str] = field(default_factory=list)  # absolute paths, the best first
-    excludes: list[str] = field(default_factory=list)  # names of directories and files, at any depth
-    warnings: list[str] = field(default_factory=list)  # "FILE:LINE: why", one line each
+    def __init__(self) -> None:
+        self.search: list[str] = []  # of all files together, the best first
+        self.overrides: list[Override] = []  # the last that fits counts
+        self.externals: list[str] = []  # absolute paths, the best first
+        self.excludes: list[str] = []  # names of directories and files, at any depth
+        self.warnings: list[str] = []  # "FILE:LINE: why", one line each
 
 
 def read_depmod_config(release: str, paths: Sequence[Path] | None = None) -> DepmodConfig:
@@ -81,6 +79,8 @@ def _matches(pattern: str, release: str) -> bool:
     if pattern == "*":
         return True
     # The C library's own, since its syntax is not that of `re`.
+    import ctypes
+
     libc = ctypes.CDLL(None)
     regex = ctypes.create_string_buffer(_REGEX_SIZE)
     if libc.regcomp(regex, encoded(pattern), _REG_EXTENDED):
