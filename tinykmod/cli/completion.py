@@ -75,7 +75,7 @@ end
 _LINKS = {
     "bash": """\
 _tinykmod_link() {{
-  COMP_WORDS=(tinykmod "${{COMP_WORDS[@]##*/}}")
+  COMP_WORDS=(tinykmod "${{COMP_WORDS[0]##*/}}" "${{COMP_WORDS[@]:1}}")
   COMP_CWORD=$((COMP_CWORD + 1))
   _shtab_tinykmod
 }}
@@ -136,7 +136,11 @@ def script(shell: str) -> str:
     _mark(commands.choices["rmmod"], {"MODULE": _functions("loaded")})
     preamble = "".join(_FUNCTIONS[shell].format(name=name, script=text) for name, text in _SCRIPTS.items())
     tools = " ".join(command.name for command in COMMANDS if command.kmod)
-    return f"{shtab.complete(parser, shell, preamble=preamble)}\n\n{_LINKS[shell].format(tools=tools)}"
+    text = str(shtab.complete(parser, shell, preamble=preamble))
+    if shell == "zsh":
+        # shtab 1.13 marks what may be repeated so that only the first is completed; see _arguments in zshcompsys(1).
+        text = text.replace('"(*)::', '"*:').replace('"(*):', '"*:')
+    return f"{text}\n\n{_LINKS[shell].format(tools=tools)}"
 
 
 def _functions(kind: str) -> dict[str, str]:
