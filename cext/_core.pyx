@@ -13,5 +13,14 @@ include "core/resolve.pxi"    # names to modules, modules to load order
 include "core/cmdline.pxi"    # the kernel command line
 include "core/elf.pxi"        # what a .ko says of itself
 
+include "depmod/buffer.pxi"   # bytes that grow
+include "depmod/view.pxi"     # a file's bytes
+include "depmod/record.pxi"   # what depmod wants to know of a module
+include "depmod/symbols.pxi"  # all symbols by name
+include "depmod/resolve.pxi"  # symbols to modules, modules to load order
+include "depmod/trie.pxi"     # the .bin indexes
+include "depmod/files.pxi"    # depmod's files
+
 include "faces/index.pxi"
 include "faces/elf.pxi"
+include "faces/depmod.pxi"

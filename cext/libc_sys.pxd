@@ -59,6 +59,7 @@ cdef extern from "<sys/stat.h>" nogil:
 cdef extern from "<sys/mman.h>" nogil:
     enum: PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_POPULATE
     void* mmap(void* address, size_t n, int protection, int flags, int fd, int64_t offset)
+    int munmap(void* address, size_t n)
 
 cdef extern from "<sys/mount.h>" nogil:
     enum: MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_SYNCHRONOUS, MS_DIRSYNC, MS_NOATIME, MS_NODIRATIME

@@ -3,7 +3,7 @@
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 
 from tinykmod.errors import ModuleFormatError
-from tinykmod.modules.elf import WHY, ElfModule
+from tinykmod.modules.elf_module import WHY, ElfModule
 
 
 cdef str elf_text(ElfName name):

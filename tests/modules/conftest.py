@@ -9,7 +9,7 @@ import pytest
 from tinykmod import _core
 from tinykmod.bench.debian import Kernel
 from tinykmod.modules import elf
-from tinykmod.modules.elf import ElfModule
+from tinykmod.modules.elf_module import ElfModule
 from tinykmod.modules.tree import ModuleTree, read_tree
 
 #: The import above fails, and every test here with it, where the extension was not built.

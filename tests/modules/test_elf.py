@@ -17,7 +17,7 @@ from make_ko import PPC64, SPARCV9, make_ko
 from tinykmod import _core
 from tinykmod.errors import ModuleFormatError
 from tinykmod.modules import elf
-from tinykmod.modules.elf import WHY, ElfModule, Fault
+from tinykmod.modules.elf_module import WHY, ElfModule, Fault
 from tinykmod.modules.tree import ModuleTree
 
 Reader = Callable[[bytes, str], ElfModule]

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from enum import IntEnum
 from functools import cache
 from typing import NamedTuple
 
@@ -25,57 +24,8 @@ from elftools.construct import ConstructError
 from elftools.elf.structs import ELFStructs
 
 from tinykmod.errors import ModuleFormatError
+from tinykmod.modules.elf_module import WHY, ElfModule, Fault
 
-
-class ElfModule(NamedTuple):
-    """What was read of one .ko; names and values are UTF-8, decoded with surrogateescape."""
-
-    modinfo: tuple[tuple[str, str], ...]  # key, value in the file's order
-    exports: dict[str, int | None]  # symbol -> CRC, None without MODVERSIONS
-    imports: dict[str, int | None]  # needed symbol -> CRC that it had when the module was built
-    weak: frozenset[str]  # the imports that may stay unresolved
-
-
-class Fault(IntEnum):
-    """What can be wrong with a file. cext/core/elf.pxi counts them alike."""
-
-    NOT_ELF = 1
-    CUT = 2
-    CLASS = 3
-    ORDER = 4
-    TYPE = 5
-    HEADERS = 6
-    SECTION = 7
-    NAMES = 8
-    SECTION_NAME = 9
-    SYMBOLS = 10
-    SYMBOL_NAME = 11
-    CRC = 12
-    VERSIONS = 13
-    VERSION_NAME = 14
-    EXTENDED = 15
-    MODINFO = 16
-
-
-#: The reason that ModuleFormatError gives; {} is the number of the section, symbol or record.
-WHY = {
-    Fault.NOT_ELF: "not an ELF file",
-    Fault.CUT: "cut short within the ELF header",
-    Fault.CLASS: "ELF of {} bits is unknown",
-    Fault.ORDER: "ELF byte order {} is unknown",
-    Fault.TYPE: "not a relocatable object but ELF type {}",
-    Fault.HEADERS: "cut short: the section headers lie outside the file",
-    Fault.SECTION: "cut short: section {} lies outside the file",
-    Fault.NAMES: "section {}, which should name the sections, is not there",
-    Fault.SECTION_NAME: "section {} has no name",
-    Fault.SYMBOLS: "symbol table in section {} makes no sense",
-    Fault.SYMBOL_NAME: "symbol {} has no name",
-    Fault.CRC: "symbol {} points at no CRC",
-    Fault.VERSIONS: "__versions is no whole number of records",
-    Fault.VERSION_NAME: "record {} of __versions has no end",
-    Fault.EXTENDED: "__version_ext_crcs and __version_ext_names do not agree",
-    Fault.MODINFO: ".modinfo ends within a string",
-}
 
 CRC = "__crc_"
 KSYMTAB = "__ksymtab_"

@@ -13,15 +13,18 @@ from typing import NamedTuple
 from tinykmod import core
 from tinykmod.errors import TinykmodError
 from tinykmod.kmod.names import encoded, module_name
-from tinykmod.modules import elf
 from tinykmod.modules.compression import compression, decompress
-from tinykmod.modules.elf import ElfModule
+from tinykmod.modules.elf_module import ElfModule
 from tinykmod.modules.files import ModuleFile, find_modules
 
 #: Where a tree lies below its root; the first is a link to the second on a merged-/usr system.
 PARENTS = ("lib/modules", "usr/lib/modules")
 
-read_elf: Callable[[bytes, str], ElfModule] = elf.read_elf if core.extension is None else core.extension.read_elf
+if core.extension is None:
+    # Only then: pyelftools takes longer to import than the extension to read a hundred modules.
+    from tinykmod.modules.elf import read_elf
+else:
+    read_elf = core.extension.read_elf
 
 
 class Module(NamedTuple):
