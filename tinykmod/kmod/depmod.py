@@ -15,7 +15,7 @@ from tinykmod.kmod.binindex import Entry, write_index
 from tinykmod.kmod.depends import resolve
 from tinykmod.kmod.hashing import hashed_order
 from tinykmod.kmod.names import normalise_pattern
-from tinykmod.modules.elf import ElfModule
+from tinykmod.modules.elf_module import ElfModule
 from tinykmod.modules.tree import Module, ModuleTree
 
 #: The order in which depmod writes them, which is that of `depmod -n`.
