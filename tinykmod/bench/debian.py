@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinykmod.cache import cache_dir
 from tinykmod.errors import TinykmodError
 
 #: Seconds for which package lists of our own count as fresh.
@@ -32,13 +33,6 @@ class Kernel:
     release: str
     vmlinuz: Path
     root: Path
-
-
-def cache_dir() -> Path:
-    """Where fetched things are kept: $XDG_CACHE_HOME/tinykmod, or ~/.cache/tinykmod."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG base directory specification: a relative path there is to be ignored.
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "tinykmod"
 
 
 def fetch_kernel(meta: str = "linux-image-amd64", arch: str = "amd64") -> Kernel:

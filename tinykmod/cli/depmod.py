@@ -11,13 +11,16 @@ from tinykmod.cli.progress import counter
 from tinykmod.files import replace_all
 from tinykmod.kmod import depmod
 from tinykmod.kmod.depmod_config import read_depmod_config
+from tinykmod.kmod.depmod_reading import Reading
 from tinykmod.modules.files import find_modules, name_modules
-from tinykmod.modules.tree import PARENTS, module_directory, read_directory
+from tinykmod.modules.tree import PARENTS, module_directory, tree_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-a", "--all", action="store_true", help="probe all modules (default without FILE)")
-    parser.add_argument("-A", "--quick", dest="all", action="store_true", help="the same as -a")
+    parser.add_argument(
+        "-A", "--quick", action="store_true", help="as -a, but read only what changed since the last -A"
+    )
     parser.add_argument("-b", "--basedir", dest="base", type=Path, default=Path("/"), metavar="BASE",
                         help="where lib/modules is (default: /)")  # fmt: skip
     parser.add_argument("-m", "--moduledir", metavar="DIR", help="what lies below BASE instead of lib/modules")
@@ -53,12 +56,46 @@ def run(args: argparse.Namespace) -> int:
     config = read_depmod_config(version, args.config)
     for warning in config.warnings:
         _warn(warning)
-    only = bool(args.files) and not args.all
+    only = bool(args.files) and not (args.all or args.quick)
     files = name_modules(directory, args.files) if only else find_modules(directory, config)
-    tree = read_directory(directory, version, files, progress=counter("reading modules"))
+    target = directory if args.outdir is None else args.outdir / parents[0] / version
+    cache = None
+    if args.quick:
+        from tinykmod.kmod.depmod_cache import DepmodCache, identities
+
+        sources = identities(directory / name for name in depmod.FROM_BUILD)
+        cache = DepmodCache(directory, target.absolute(), files, [prefix, *sources])
+        reports = args.errsyms or args.verbose or args.warn or args.dry_run
+        if not reports and cache.is_current():
+            return 0
+    reading = Reading(directory, files, cache.records() if cache else {}, counter("reading modules"))
+    made = _make(args, reading, version, kernel if args.errsyms else None, prefix)
+    for warning in made.warnings:
+        _warn(warning)
+    if args.dry_run:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(b"".join(made.files[name] for name in depmod.TEXTS))
+        return 0
+    if args.outdir is not None:
+        target.mkdir(parents=True, exist_ok=True)
+    replace_all(target, made.files)
+    if cache is not None:
+        cache.write([reading.record(number) for number in range(len(files))], made.files)
+    return 0
+
+
+def _make(
+    args: argparse.Namespace, reading: Reading, version: str, kernel: depmod.KernelSymbols | None, prefix: str
+) -> depmod.Made:
+    """The files, and what was asked to be told about the modules."""
+    if not (prefix or args.verbose or args.warn):
+        made = reading.make(kernel)
+        if made is not None:
+            return depmod.make(tree_of(reading.directory, version, [], b""), made)
+    tree = tree_of(reading.directory, version, reading.modules(), b"")
     if prefix:
         tree = depmod.without_prefix(tree, prefix)
-    if args.errsyms and kernel is not None:
+    if kernel is not None:
         for fault in depmod.symbol_faults(tree, kernel):
             _warn(fault)
     if args.verbose:
@@ -67,18 +104,7 @@ def run(args: argparse.Namespace) -> int:
     if args.warn:
         for duplicate in depmod.duplicates(tree):
             _warn(duplicate)
-    made = depmod.make(tree)
-    for warning in made.warnings:
-        _warn(warning)
-    if args.dry_run:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(b"".join(made.files[name] for name in depmod.TEXTS))
-        return 0
-    if args.outdir is not None:
-        directory = args.outdir / parents[0] / version
-        directory.mkdir(parents=True, exist_ok=True)
-    replace_all(directory, made.files)
-    return 0
+    return depmod.make(tree)
 
 
 def _character(word: str) -> str:

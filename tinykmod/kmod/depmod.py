@@ -47,8 +47,8 @@ class Made(NamedTuple):
     warnings: list[str]
 
 
-def make(tree: ModuleTree) -> Made:
-    """depmod's texts and indexes of a tree.
+def make(tree: ModuleTree, made: dict[str, bytes] | None = None) -> Made:
+    """depmod's texts and indexes of a tree. made, if given, are those of its modules: then these are not looked at.
 
     Raises TinykmodError naming the modules of a circle of dependencies, BinIndexError for a module's name or a symbol
     that is not of 7 bits.
@@ -58,6 +58,19 @@ def make(tree: ModuleTree) -> Made:
         for name in FROM_BUILD
         if not (tree.directory / name).exists()
     ]
+    files = _of_modules(tree, warnings) if made is None else dict(made)
+    builtin = {
+        "modules.builtin.bin": [Entry(name, "", 0) for name in tree.builtin],
+        "modules.builtin.alias.bin": [
+            Entry(pattern, name, 0) for pattern, name in _normalised(_builtin_aliases(tree), warnings)
+        ],
+    }
+    for name, entries in builtin.items():
+        files[name] = write_index(entries, tree.directory / name)
+    return Made(files, warnings)
+
+
+def _of_modules(tree: ModuleTree, warnings: list[str]) -> dict[str, bytes]:
     lines = _dep_lines(tree.modules)
     symbols = _symbols(tree.modules)
     aliases = [(alias, number) for number, module in enumerate(tree.modules) for alias in module.aliases]
@@ -88,15 +101,11 @@ def make(tree: ModuleTree) -> Made:
             Entry(pattern, names[number], number) for pattern, number in _normalised(aliases, warnings)
         ],
         "modules.symbols.bin": [Entry(f"symbol:{symbol}", names[number], number) for symbol, number in symbols],
-        "modules.builtin.bin": [Entry(name, "", 0) for name in tree.builtin],
-        "modules.builtin.alias.bin": [
-            Entry(pattern, name, 0) for pattern, name in _normalised(_builtin_aliases(tree), warnings)
-        ],
     }
     files = {name: _bytes("".join(f"{line}\n" for line in texts[name])) for name in TEXTS}
     for name, entries in indexes.items():
         files[name] = write_index(entries, tree.directory / name)
-    return Made(files, warnings)
+    return files
 
 
 class KernelSymbols(NamedTuple):
@@ -149,9 +158,14 @@ def without_prefix(tree: ModuleTree, prefix: str) -> ModuleTree:
     )
 
 
+def exported(kernel: KernelSymbols) -> dict[str, int | None]:
+    """What modules may need without a module that exports it, with the CRCs that are known."""
+    return {**dict.fromkeys(PROVIDED), **kernel.crcs}
+
+
 def symbol_faults(tree: ModuleTree, kernel: KernelSymbols) -> Iterator[str]:
     """What depmod -e says: symbols that nothing exports, and CRCs that differ, but for weak symbols."""
-    crcs = {**dict.fromkeys(PROVIDED), **kernel.crcs}
+    crcs = exported(kernel)
     for module in tree.modules:
         crcs.update(module.elf.exports)
     for module in tree.modules:

@@ -78,6 +78,8 @@ def _matches(pattern: str, release: str) -> bool:
     """Whether `*` or a POSIX extended regular expression means a release, anywhere in it; a bad one means none."""
     if pattern == "*":
         return True
+    import ctypes
+
     # The C library's own, since its syntax is not that of `re`.
     import ctypes
 

@@ -26,7 +26,6 @@ from elftools.elf.structs import ELFStructs
 from tinykmod.errors import ModuleFormatError
 from tinykmod.modules.elf_module import WHY, ElfModule, Fault
 
-
 CRC = "__crc_"
 KSYMTAB = "__ksymtab_"
 VERSION_RECORD = 64

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +11,6 @@ from typing import NamedTuple
 from tinykmod import core
 from tinykmod.errors import TinykmodError
 from tinykmod.kmod.names import encoded, module_name
-from tinykmod.modules.compression import compression, decompress
 from tinykmod.modules.elf_module import ElfModule
 from tinykmod.modules.files import ModuleFile, find_modules
 
@@ -22,7 +19,7 @@ PARENTS = ("lib/modules", "usr/lib/modules")
 
 if core.extension is None:
     # Only then: pyelftools takes longer to import than the extension to read a hundred modules.
-    from tinykmod.modules.elf import read_elf
+    from tinykmod.modules.elf import read_elf as read_elf
 else:
     read_elf = core.extension.read_elf
 
@@ -35,6 +32,7 @@ class Module(NamedTuple):
     size: int  # bytes on disk
     elf: ElfModule
     compression: str = ""  # of the file, by its first bytes: gzip, xz, zstd or none
+    digest: bytes = b""  # SHA-256 of the file
 
     def values(self, key: str) -> list[str]:
         """Every value of one modinfo key, in the file's order."""
@@ -129,25 +127,35 @@ def read_directory(
     """
     if files is None:
         files = find_modules(directory)
-    read = _read_all(directory, files, progress)
+    import hashlib
+
+    modules = read_modules(directory, files, progress)
     total = hashlib.sha256()
-    for module, digest in sorted(read, key=lambda one: one[0].path):
-        total.update(encoded(f"{module.path}\0") + digest)
+    for module in sorted(modules, key=lambda module: module.path):
+        total.update(encoded(f"{module.path}\0") + module.digest)
     for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
         total.update(hashlib.sha256(_bytes(directory / name)).digest())
+    return tree_of(directory, release, modules, total.digest())
+
+
+def tree_of(directory: Path, release: str, modules: list[Module], digest: bytes) -> ModuleTree:
+    """The tree of these modules, with what its directory tells of builtin ones."""
     return ModuleTree(
         directory,
         release,
-        [module for module, _ in read],
+        modules,
         builtin=[module_name(line) for line in _lines(directory / "modules.builtin")],
         builtin_modinfo=_builtin_modinfo(directory / "modules.builtin.modinfo"),
-        digest=total.digest(),
+        digest=digest,
     )
 
 
-def _read_all(
+def read_modules(
     directory: Path, files: Sequence[ModuleFile], progress: Callable[[int, int], None] | None
-) -> list[tuple[Module, bytes]]:
+) -> list[Module]:
+    """Read these modules of a directory. progress: see read_tree(). Raises ModuleFormatError, OSError."""
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = [pool.submit(_read, directory, file) for file in files]
         read = []
@@ -162,11 +170,15 @@ def _read_all(
     return read
 
 
-def _read(directory: Path, file: ModuleFile) -> tuple[Module, bytes]:
+def _read(directory: Path, file: ModuleFile) -> Module:
+    import hashlib
+
+    from tinykmod.modules.compression import compression, decompress
+
     path = directory / file.path
     raw = path.read_bytes()
     read = read_elf(decompress(raw, str(path)), str(path))
-    return Module(file.name, file.path, len(raw), read, compression(raw)), hashlib.sha256(raw).digest()
+    return Module(file.name, file.path, len(raw), read, compression(raw), hashlib.sha256(raw).digest())
 
 
 def _bytes(path: Path) -> bytes:
