@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from tinykmod import core
 from tinykmod.kmod.depmod import KernelSymbols, exported
@@ -35,6 +36,7 @@ class Reading:
         self.directory = directory
         self.files = files
         self._kept = kept
+        self._engine: Any = None
         if core.extension is None:
             missing = [file for number, file in enumerate(files) if number not in kept]
             self._read = {module.path: module.elf for module in read_modules(directory, missing, progress)}
@@ -47,7 +49,7 @@ class Reading:
 
     def record(self, number: int) -> bytes:
         """What is known of a file, by its place in files."""
-        if core.extension is not None:
+        if self._engine is not None:
             record: bytes = self._engine.record(number)
             return record
         return self._kept[number] if number in self._kept else pack(self._read[self.files[number].path])
@@ -56,7 +58,7 @@ class Reading:
         """The modules; of modinfo they have aliases, softdeps and weakdeps only, and their size is not known."""
         return [
             Module(file.name, file.path, 0, self._read.get(file.path) or unpack(self._kept[number]))
-            if core.extension is None
+            if self._engine is None
             else Module(file.name, file.path, 0, unpack(self.record(number)))
             for number, file in enumerate(self.files)
         ]
@@ -67,7 +69,7 @@ class Reading:
         None without the extension, and where there is something to tell, which is then found out from modules():
         with kernel, that is also what symbol_faults() finds.
         """
-        if core.extension is None:
+        if self._engine is None:
             return None
         symbols = None if kernel is None else {encoded(name): crc for name, crc in exported(kernel).items()}
         versioned = kernel is not None and kernel.versioned
