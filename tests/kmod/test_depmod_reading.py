@@ -29,7 +29,8 @@ OF_BUILTIN = ("modules.builtin.bin", "modules.builtin.alias.bin")
 
 def wanted(module: ElfModule) -> ElfModule:
     """A module without what depmod does not look at."""
-    return module._replace(modinfo=tuple(pair for pair in module.modinfo if pair[0] in ("alias", "softdep", "weakdep")))
+    keys = ("alias", "softdep", "weakdep")
+    return module._replace(modinfo=tuple(pair for pair in module.modinfo if pair[0] in keys))
 
 
 symbols = st.sampled_from(["a", "ab", "abc", "abcd", "abcde", "f_longer", "é", "x" * 40])

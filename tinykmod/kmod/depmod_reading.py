@@ -93,10 +93,12 @@ class Reading:
         for thread in threads:
             while thread.is_alive():
                 thread.join(0.1)
-                if progress is not None:
+                if progress is not None and thread.is_alive():
                     progress(self._engine.done, len(self.files))
         if failures:
             raise failures[0]
+        if progress is not None:
+            progress(len(self.files), len(self.files))
 
 
 def _decompress(data: bytes, which: str) -> bytes:

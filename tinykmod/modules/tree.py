@@ -17,11 +17,18 @@ from tinykmod.modules.files import ModuleFile, find_modules
 #: Where a tree lies below its root; the first is a link to the second on a merged-/usr system.
 PARENTS = ("lib/modules", "usr/lib/modules")
 
-if core.extension is None:
+
+def _reader() -> Callable[[bytes, str], ElfModule]:
+    if core.extension is not None:
+        read: Callable[[bytes, str], ElfModule] = core.extension.read_elf
+        return read
     # Only then: pyelftools takes longer to import than the extension to read a hundred modules.
-    from tinykmod.modules.elf import read_elf as read_elf
-else:
-    read_elf = core.extension.read_elf
+    from tinykmod.modules.elf import read_elf
+
+    return read_elf
+
+
+read_elf = _reader()
 
 
 class Module(NamedTuple):
