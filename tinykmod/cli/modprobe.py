@@ -87,8 +87,10 @@ def run(args: argparse.Namespace) -> int:
         ignore_modversions=args.force or args.force_modversion,
         ignore_vermagic=args.force or args.force_vermagic,
     )
-    os.environ["MODPROBE_OPTIONS"] = _options_of_children(args)
-    modprobe = Modprobe(files, config, flags, system=_linux, show=print, say=say, kernel=ROOT)
+    children = _options_of_children(args)
+    modprobe = Modprobe(
+        files, config, flags, system=_linux, show=print, say=say, options_of_children=children, kernel=ROOT
+    )
     if args.showconfig:
         modprobe.show_config()
         return 0
@@ -163,14 +165,16 @@ def _show_symbols(args: argparse.Namespace, say: Callable[[Severity, str], None]
     which = args.words[0]
     try:
         data = decompress(Path(which).read_bytes(), which)
-        symbols = read_versions(data, which) if args.show_modversions else read_elf(data, which).exports.items()
+        symbols = read_versions(data, which) if args.show_modversions else [*read_elf(data, which).exports.items()]
+        why = "" if symbols else "there are none"
     except OSError:
         say(Severity.OUTCOME, f"Module {which} not found.")
         return 1
     except TinykmodError as error:
-        what = "modversions" if args.show_modversions else "symbols"
-        say(Severity.OUTCOME, f"could not get {what} of {which}: {error.why}")
-        return 1
+        symbols, why = [], error.why
     for name, crc in symbols:
         print(f"0x{crc or 0:08x}\t{name}")
-    return 0
+    if why:
+        what = "modversions" if args.show_modversions else "symbols"
+        say(Severity.OUTCOME, f"could not get {what} of {which}: {why}")
+    return 1 if why else 0

@@ -79,7 +79,7 @@ class Modprobe:
     """One modprobe.
 
     `system` makes the seam when something is to be done. `show` takes what kmod prints on standard output, `say` its
-    messages. proc/ and sys/ are looked for below `kernel`.
+    messages. Commands get `options_of_children` as MODPROBE_OPTIONS. proc/ and sys/ are looked for below `kernel`.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class Modprobe:
         system: Callable[[], System],
         show: Callable[[str], object],
         say: Callable[[Severity, str], object],
+        options_of_children: str = "",
         kernel: Path = ROOT,
     ) -> None:
         self.files = files
@@ -99,6 +100,7 @@ class Modprobe:
         self._system = system
         self._show = show
         self._say = say
+        self._options_of_children = options_of_children
         self._kernel = kernel
         try:
             command_line = (kernel / "proc/cmdline").read_text(errors="surrogateescape")
@@ -261,7 +263,7 @@ class Modprobe:
             return 0
         if command is not None:
             substituted = command.replace("$CMDLINE_OPTS", given)
-            code = _run(substituted, module.name)
+            code = self._run(substituted, module.name)
             if code:
                 why = f"Error running install command '{substituted}' for module {module.name}: retcode {code}"
                 self._say(Severity.ERROR, why)
@@ -300,7 +302,7 @@ class Modprobe:
         if command is not None:
             if self.flags.verbose:
                 self._show(f"remove {command}")
-            if not self.flags.dry_run and _run(command, module.name):
+            if not self.flags.dry_run and self._run(command, module.name):
                 self._say(Severity.OUTCOME, f"Error running remove command for {module.name}")
                 raise FailedError
         elif self.flags.wait is None and refcount_of(module.name, self._kernel):
@@ -339,6 +341,14 @@ class Modprobe:
             self._say(Severity.ERROR, f"could not remove '{name}': {os.strerror(-result)}")
         return not result
 
+    def _run(self, command: str, module: str) -> int:
+        """Run a shell command for a module: its exit code, or a signal as a negative number."""
+        import subprocess
+
+        sys.stdout.flush()
+        environment = {**os.environ, "MODPROBE_MODULE": module, "MODPROBE_OPTIONS": self._options_of_children}
+        return subprocess.run(command, shell=True, env=environment, check=False).returncode
+
     def _needed(self, module: Found) -> list[Found]:
         needs = self.files.needs(module.name)
         return [Found(name) for name in needs.modules] if needs is not None else []
@@ -361,10 +371,3 @@ class Modprobe:
 
 def _command(commands: list[Command], name: str) -> str | None:
     return next((item.command for item in commands if glob(encoded(item.module), encoded(name))), None)
-
-
-def _run(command: str, module: str) -> int:
-    """Run a shell command for a module: its exit code, or a signal as a negative number."""
-    os.environ["MODPROBE_MODULE"] = module
-    sys.stdout.flush()
-    return os.waitstatus_to_exitcode(os.system(command))
