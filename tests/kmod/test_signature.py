@@ -10,7 +10,7 @@ from beside_kmod import kmod, ours
 from hypothesis import given
 from hypothesis import strategies as st
 from make_ko import make_ko
-from make_signature import COMMON_NAME, ORGANISATION, appended, pkcs7, trailer
+from make_signature import COMMON_NAME, MAGIC, ORGANISATION, appended, pkcs7, trailer
 
 from tinykmod.errors import ModuleFormatError, TinykmodError
 from tinykmod.kmod.signature import Signature, read_signature
@@ -111,6 +111,18 @@ def test_any_damage(data: st.DataObject) -> None:
         assert str(error).startswith("x.ko: its ")
 
 
+@pytest.mark.parametrize("value", [0x00, 0x80, 0xFF])
+def test_each_byte(value: int) -> None:
+    """0x80 as a length is BER's, without an end, which pyasn1's own decoder of BER may not survive."""
+    signed = appended(pkcs7(signature=bytes(3)))
+    for place in range(len(signed) - len(MAGIC)):
+        damaged = signed[:place] + bytes([value]) + signed[place + 1 :]
+        try:
+            read_signature(damaged, "x.ko")
+        except ModuleFormatError as error:
+            assert str(error).startswith("x.ko: its ")
+
+
 def test_deep_nesting() -> None:
     deep = b""
     for _ in range(2000):
@@ -119,8 +131,9 @@ def test_deep_nesting() -> None:
         read_signature(appended(deep), "x.ko")
 
 
-def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyasn1.error", None)
+@pytest.mark.parametrize("package", ["pyasn1.error", "pyasn1_modules"])
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(TinykmodError, match="x.ko: reading its signature takes pyasn1-modules"):
         read_signature(appended(pkcs7()), "x.ko")
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 from pathlib import Path
 
 from tinykmod.cli import messages
 from tinykmod.errors import TinykmodError
-from tinykmod.kmod.insert import insert, why_not_inserted
+from tinykmod.kmod.insert import insert
 from tinykmod.kmod.system import MODULE_INIT_IGNORE_MODVERSIONS, MODULE_INIT_IGNORE_VERMAGIC, Linux
+
+#: kmod's own words for what the kernel answers; for the rest it has strerror(3)'s.
+WHY = {
+    errno.ENOEXEC: "Invalid module format",
+    errno.ENOENT: "Unknown symbol in module",
+    errno.ESRCH: "Module has wrong symbol version",
+    errno.EINVAL: "Invalid parameters",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         error(str(damaged))
         return 1
     if result:
-        error(f"could not insert module {file}: {why_not_inserted(-result)}")
+        error(f"could not insert module {file}: {WHY.get(-result) or os.strerror(-result)}")
         return 1
     if args.verbose:
         print(" ".join(["insmod", *args.words]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 
 from tinykmod.kmod.system import MODULE_INIT_COMPRESSED_FILE, System
@@ -28,13 +27,3 @@ def insert(system: System, path: Path, options: str, flags: int = 0) -> int:
     if result in NOT_DECOMPRESSED and not flags:
         result = system.init_module(decompress(path.read_bytes(), str(path)), options)
     return result
-
-
-def why_not_inserted(number: int) -> str:
-    """kmod's words for the errno (positive) of a failed insertion."""
-    return {
-        errno.ENOEXEC: "Invalid module format",
-        errno.ENOENT: "Unknown symbol in module",
-        errno.ESRCH: "Module has wrong symbol version",
-        errno.EINVAL: "Invalid parameters",
-    }.get(number, os.strerror(number))

@@ -79,6 +79,7 @@ def read_signature(data: bytes, which: str) -> Signature | None:
 
 def _pkcs7(raw: bytes, which: str) -> Signature:
     try:
+        import pyasn1_modules  # noqa: F401 - what _first_signer() imports of it
         from pyasn1.error import PyAsn1Error
     except ImportError:
         raise TinykmodError(which, "reading its signature takes pyasn1-modules, which is not installed") from None
@@ -89,12 +90,12 @@ def _pkcs7(raw: bytes, which: str) -> Signature:
             # The newer syntax takes in the older one, but takes three times as long to load.
             return _first_signer(raw, "pyasn1_modules.rfc5652")
     # pyasn1 raises what it comes upon, not only its own errors.
-    except (PyAsn1Error, ValueError, LookupError, TypeError, RecursionError) as error:
+    except (PyAsn1Error, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ModuleFormatError(which, "its PKCS#7 signature is damaged") from error
 
 
 def _first_signer(raw: bytes, syntax: str) -> Signature:
-    from pyasn1.codec.ber.decoder import decode
+    from pyasn1.codec.der.decoder import decode
     from pyasn1.type.univ import Choice, OctetString
 
     module = importlib.import_module(syntax)
