@@ -8,6 +8,8 @@ from typing import NamedTuple
 #: Bytes that are read; kmod reads as many.
 LIMIT = 4095
 _BLANKS = " \t\n"
+#: What no module's name has.
+_UNNAMED = frozenset(f'{_BLANKS}"')
 
 
 class Word(NamedTuple):
@@ -51,11 +53,12 @@ def parse(text: str) -> list[Word]:
 def parameters(text: str) -> Iterator[tuple[str, str]]:
     """What TEXT gives to modules: a module, and `PARAM` or `PARAM=VALUE` as the kernel wants it at the module's load.
 
-    Only the module's part of the key is normalised; a value with blanks is quoted; `a.b.c` belongs to nobody.
+    Only the module's part of the key is normalised; a value with blanks is quoted; `a.b.c` belongs to nobody, and
+    neither does `modprobe.blacklist=`.
     """
     for key, value in parse(text):
         name, dot, param = key.partition(".")
-        if not dot or not param or "." in param:
+        if not dot or not param or "." in param or _UNNAMED.intersection(name) or _is_blacklist(key, value):
             continue
         if value is not None:
             param += f'="{value}"' if " " in value or "\t" in value else f"={value}"
@@ -65,5 +68,9 @@ def parameters(text: str) -> Iterator[tuple[str, str]]:
 def blacklisted(text: str) -> Iterator[str]:
     """The modules that `modprobe.blacklist=` lists, normalised; kmod leaves that out, so that they have no effect."""
     for key, value in parse(text):
-        if key == "modprobe.blacklist" and value is not None:
+        if value is not None and _is_blacklist(key, value):
             yield from value.replace("-", "_").split(",")
+
+
+def _is_blacklist(key: str, value: str | None) -> bool:
+    return key == "modprobe.blacklist" and value is not None

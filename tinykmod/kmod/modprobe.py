@@ -305,6 +305,8 @@ class Modprobe:
             if not self.flags.dry_run and self._run(command, module.name):
                 self._say(Severity.OUTCOME, f"Error running remove command for {module.name}")
                 raise FailedError
+        elif not self._is_loaded(module.name):
+            pass  # went as what a holder alone had needed
         elif self.flags.wait is None and refcount_of(module.name, self._kernel):
             self._say(Severity.OUTCOME, f"Module {module.name} is in use.")
             raise FailedError
