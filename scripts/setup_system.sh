@@ -33,6 +33,8 @@ look() {
             need cpio command -v cpio
             need dosfstools command -v mkfs.vfat
             need mtools command -v mcopy
+            need zsh command -v zsh
+            need fish command -v fish
         fi
         ;;
     *)

@@ -49,3 +49,11 @@ cdef inline void add_u32(Buffer* buffer, uint32_t number) noexcept nogil:
         to[1] = <uint8_t>(number >> 16)
         to[2] = <uint8_t>(number >> 8)
         to[3] = <uint8_t>number
+
+
+cdef void trim(Buffer* buffer) noexcept nogil:
+    # Give back what is not used, for thousands of them are kept.
+    cdef uint8_t* data = <uint8_t*>realloc(buffer.data, buffer.used if buffer.used else 1)
+    if data != NULL:
+        buffer.data = data
+        buffer.size = buffer.used

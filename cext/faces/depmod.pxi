@@ -52,7 +52,7 @@ cdef class Depmod:
     def read(self, decompress not None):
         """Read files until none is left; several threads may be at it.
 
-        decompress(data, path) gives a compressed file's contents. Raises the first failure of any thread:
+        decompress(data, path) gives a compressed file's contents in pieces. Raises the first failure of any thread:
         ModuleFormatError, OSError, MemoryError or what decompress raises.
         """
         cdef size_t number
@@ -79,8 +79,7 @@ cdef class Depmod:
         cdef FileView view
         cdef int failed, found = -1
         cdef bint packed = False
-        cdef const uint8_t* base
-        cdef size_t size
+        cdef ElfName whole
         cdef bytes data
         with nogil:
             failed = open_view(&view, name, small)
@@ -96,19 +95,24 @@ cdef class Depmod:
             raise OSError(failed, strerror(failed).decode(), which)
         if packed:
             try:
-                data = decompress(view.data[:view.size], which)
+                data = view.data[:view.size]
             finally:
                 close_view(&view)
-            base = data
-            size = len(data)
+            small.used = 0
+            for piece in decompress(data, which):
+                whole = name_of(piece)
+                add(small, whole.text, whole.size)
+            if small.failed:
+                raise MemoryError()
             with nogil:
-                found = elf_open(&elf, base, size)
+                found = elf_open(&elf, small.data, small.used)
                 if found == 0:
                     found = record_of(&elf, out)
         if found < 0:
             raise ModuleFormatError(which, WHY[elf.fault].format(elf.number))
         if out.failed:
             raise MemoryError()
+        trim(out)
 
     cdef ElfSpan span(self, size_t number):
         cdef ElfSpan record

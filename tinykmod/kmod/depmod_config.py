@@ -81,7 +81,6 @@ def _matches(pattern: str, release: str) -> bool:
     import ctypes
 
     # The C library's own, since its syntax is not that of `re`.
-    import ctypes
 
     libc = ctypes.CDLL(None)
     regex = ctypes.create_string_buffer(_REGEX_SIZE)

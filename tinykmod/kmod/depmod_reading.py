@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -101,7 +101,7 @@ class Reading:
             progress(len(self.files), len(self.files))
 
 
-def _decompress(data: bytes, which: str) -> bytes:
-    from tinykmod.modules.compression import decompress
+def _decompress(data: bytes, which: str) -> Iterator[bytes]:
+    from tinykmod.modules.compression import pieces
 
-    return decompress(data, which)
+    return pieces(data, which)
