@@ -117,3 +117,8 @@ cdef extern from "<sys/wait.h>" nogil:
 cdef extern from "<sys/ioctl.h>" nogil:
     enum: TIOCSCTTY
     int ioctl(int fd, unsigned long request, ...)
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef unsigned long pthread_t
+    int pthread_create(pthread_t* thread, const void* attributes, void* (*run)(void*) noexcept nogil, void* argument)
+    int pthread_join(pthread_t thread, void** result)

@@ -114,15 +114,16 @@ cdef bint put_devname(Buffer* out, ElfSpan record, ElfName module, Buffer* node,
 
 
 cdef bint put_dependencies(
-    Buffer* out, Buffer* bin_out, const DepmodModule* modules, const Graph* graph, size_t* ends
+    Buffer* out, Buffer* bin_out, const DepmodModule* modules, const Graph* graph
 ) noexcept nogil:
-    # modules.dep and its index; ENDS takes the place where each module's line ends.
+    # modules.dep and its index.
     cdef size_t place, word, module, count = graph.count
     cdef uint64_t bits
     cdef const uint64_t* needs
     cdef size_t* rank = <size_t*>malloc((count + 1) * sizeof(size_t))
+    cdef size_t* ends = <size_t*>malloc((count + 1) * sizeof(size_t))
     cdef Item* items = <Item*>malloc((count + 1) * sizeof(Item))
-    cdef bint well = rank != NULL and items != NULL
+    cdef bint well = rank != NULL and ends != NULL and items != NULL
     if well:
         for place in range(count):
             rank[graph.order[place]] = place
@@ -145,6 +146,7 @@ cdef bint put_dependencies(
             items[module].priority = <uint32_t>module
         well = not out.failed and write_trie(items, count, bin_out)
     free(rank)
+    free(ends)
     free(items)
     return well
 
@@ -228,6 +230,7 @@ cdef bint put_aliases(DepmodFiles* files, const DepmodModule* modules, const Elf
             elif entry.tag == TAG_WEAKDEP:
                 put_line(&files.weakdep, b"weakdep ", modules[module].name, entry.text)
         well = well and put_devname(&files.devname, records[module], modules[module].name, &node, &scratch)
+    well = well and not (files.softdep.failed or files.weakdep.failed or files.devname.failed or files.alias.failed)
     well = well and not (keys.failed or items.failed or scratch.failed or node.failed)
     if well:
         item = <Item*>items.data
@@ -241,25 +244,57 @@ cdef bint put_aliases(DepmodFiles* files, const DepmodModule* modules, const Elf
     return well
 
 
+cdef struct AliasWork:
+    # What a second thread does meanwhile.
+    DepmodFiles* files
+    const DepmodModule* modules
+    const ElfSpan* records
+    size_t count
+    bint well
+
+
+cdef void* put_aliases_aside(void* work) noexcept nogil:
+    cdef AliasWork* aside = <AliasWork*>work
+    aside.well = put_aliases(aside.files, aside.modules, aside.records, aside.count)
+    return NULL
+
+
+cdef bint put_links(
+    DepmodFiles* files, Symbols* symbols, const DepmodModule* modules, const ElfSpan* records, size_t count, int check
+) noexcept nogil:
+    # modules.dep and modules.symbols with their indexes.
+    cdef Graph graph
+    cdef bint well
+    memset(&graph, 0, sizeof(Graph))
+    well = resolve_modules(&graph, symbols, records, count, check)
+    well = well and put_dependencies(&files.dep, &files.dep_bin, modules, &graph)
+    well = well and put_symbols(&files.symbols, &files.symbols_bin, modules, symbols)
+    drop_graph(&graph)
+    return well
+
+
 cdef bint make_files(
     DepmodFiles* files, Symbols* symbols, const DepmodModule* modules, const ElfSpan* records, size_t count, int check
 ) noexcept nogil:
     # All files. SYMBOLS has what the kernel exports, where anything is to be checked (SymbolCheck).
-    cdef Graph graph
+    cdef AliasWork aside
+    cdef pthread_t thread
     cdef size_t number
-    cdef size_t* ends = <size_t*>malloc((count + 1) * sizeof(size_t))
-    cdef bint well = ends != NULL
-    memset(&graph, 0, sizeof(Graph))
+    cdef bint alone, well = True
     for number in range(count):
-        well = well and is_ascii(modules[number].name)
-    well = well and resolve_modules(&graph, symbols, records, count, check)
-    well = well and put_dependencies(&files.dep, &files.dep_bin, modules, &graph, ends)
-    well = well and put_symbols(&files.symbols, &files.symbols_bin, modules, symbols)
-    well = well and put_aliases(files, modules, records, count)
-    well = well and not (files.softdep.failed or files.weakdep.failed or files.devname.failed or files.alias.failed)
-    free(ends)
-    drop_graph(&graph)
-    return well
+        if not is_ascii(modules[number].name):
+            return False
+    aside.files = files
+    aside.modules = modules
+    aside.records = records
+    aside.count = count
+    alone = pthread_create(&thread, NULL, put_aliases_aside, &aside) != 0
+    if alone:
+        put_aliases_aside(&aside)
+    well = put_links(files, symbols, modules, records, count, check)
+    if not alone:
+        pthread_join(thread, NULL)
+    return well and aside.well
 
 
 cdef void drop_files(DepmodFiles* files) noexcept nogil:
