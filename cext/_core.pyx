@@ -8,6 +8,7 @@ include "core/text.pxi"       # building and comparing text
 include "core/memory.pxi"     # pages, files, directories
 include "core/index.pxi"      # the boot index in place
 include "core/match.pxi"      # the alias matcher
+include "core/statements.pxi"  # what modprobe.d said, and where
 include "core/textfiles.pxi"  # modules.dep and modules.alias instead of an index
 include "core/resolve.pxi"    # names to modules, modules to load order
 include "core/cmdline.pxi"    # the kernel command line

@@ -9,6 +9,9 @@ include "core/mountroot.pxi"   # the root's filesystem
 include "core/report.pxi"      # no root: why
 include "core/handover.pxi"    # switch_root
 include "core/boot.pxi"        # PID 1
+include "core/elf.pxi"         # what a .ko says of itself
+include "core/remove.pxi"      # modprobe -r
+include "core/modinfo.pxi"     # modinfo
 include "core/tools.pxi"       # modprobe and the others
 
 

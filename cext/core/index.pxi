@@ -10,6 +10,7 @@ cdef struct BootIndex:
     const Node* nodes
     const Value* values
     const uint32_t* builtins
+    const Statement* statements
     uint32_t count[FORMAT_SECTIONS]
     # Only where the text files stand in for a damaged index (core/textfiles.pxi): modules.alias as it is.
     const char* alias_text
@@ -29,6 +30,8 @@ cdef size_t section_item(int section) noexcept nogil:
         return sizeof(Node)
     if section == SECTION_VALUES:
         return sizeof(Value)
+    if section == SECTION_STATEMENTS:
+        return sizeof(Statement)
     return 4
 
 
@@ -67,6 +70,7 @@ cdef const char* index_open(BootIndex* ix, const void* data, uint64_t size) noex
     ix.nodes = <const Node*>(base + tables[<int>SECTION_NODES].offset)
     ix.values = <const Value*>(base + tables[<int>SECTION_VALUES].offset)
     ix.builtins = <const uint32_t*>(base + tables[<int>SECTION_BUILTINS].offset)
+    ix.statements = <const Statement*>(base + tables[<int>SECTION_STATEMENTS].offset)
     # A search has one mark a star, and the marks are allocated by this number.
     if header.stars > ix.count[<int>SECTION_NODES]:
         return b"damaged: more stars than nodes"
@@ -100,6 +104,11 @@ cdef const char* index_name(const BootIndex* ix, uint32_t module) noexcept nogil
 
 cdef bint index_blacklisted(const BootIndex* ix, uint32_t module) noexcept nogil:
     return module < ix.count[<int>SECTION_MODULES] and (ix.modules[module].flags & MODULE_FLAG_BLACKLISTED) != 0
+
+
+cdef bint index_forbidden(const BootIndex* ix, uint32_t module) noexcept nogil:
+    # Whether `install MODULE /bin/false`, or true, keeps it from being loaded, whoever asks.
+    return (ix.modules[module].flags & (MODULE_FLAG_REFUSED | MODULE_FLAG_SKIPPED)) != 0
 
 
 cdef const uint32_t* index_links(const BootIndex* ix, uint64_t first, uint32_t n) noexcept nogil:

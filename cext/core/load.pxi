@@ -25,7 +25,7 @@ cdef bint path_stays_inside(const char* path) noexcept nogil:
 
 cdef int load_module(Loader* loader, const Step* step, const char* by, const char* extra) noexcept nogil:
     # Load one module, all of whose dependencies have been tried: 0 or a negative errno, kept in `states`.
-    # BY is what asked for it, EXTRA further options. A message tells of a failure.
+    # BY is what asked for it, EXTRA further options. A message tells of a failure, and of an install command.
     cdef const BootIndex* ix = &loader.index
     cdef const Module* record = ix.modules + step.module
     cdef const char* name = index_string(ix, record.name)
@@ -39,7 +39,9 @@ cdef int load_module(Loader* loader, const Step* step, const char* by, const cha
     cdef char reason[256]
     cdef Text options = text_over(buffer, sizeof(buffer))
     cdef Text text = text_over(reason, sizeof(reason))
-    put(&options, index_string(ix, record.options))
+    if index_forbidden(ix, step.module) and not (loader.check_live and is_live(loader, name)):
+        return load_forbidden(loader, step, by)
+    put_options(&options, ix, record, either(step.why == WHY_MODALIAS, by, b""))
     cmdline_options(loader.cmdline, name, &options)
     if extra[0]:
         if options.used:
@@ -63,6 +65,8 @@ cdef int load_module(Loader* loader, const Step* step, const char* by, const cha
     else:
         if loader.verbose or loader.dry_run:
             print_insmod(loader, path, buffer, step, by)
+        if record.flags & MODULE_FLAG_INSTALL and not loader.dry_run:
+            log_install(loader, name, b"its install command at ", b" is not run at boot; it is loaded as usual")
         result = 0 if loader.dry_run else load_file(loader.modules_fd, path, buffer, record.flags, &why)
     if result == 0:
         loader.states[step.module] = MODULE_LOADED
@@ -82,6 +86,38 @@ cdef int load_module(Loader* loader, const Step* step, const char* by, const cha
             trace_text(loader, b"error", why)
         trace_end(loader)
     return result
+
+
+cdef int load_forbidden(Loader* loader, const Step* step, const char* by) noexcept nogil:
+    # `install MODULE /bin/false` keeps what needs it from being loaded too; with `true` that is loaded without it.
+    cdef const BootIndex* ix = &loader.index
+    cdef const char* name = index_name(ix, step.module)
+    cdef const Statement* statement = statement_of(ix, STATEMENT_KIND_INSTALL, name)
+    cdef bint skipped = (ix.modules[step.module].flags & MODULE_FLAG_SKIPPED) != 0
+    cdef char buffer[LINE_SIZE]
+    cdef Text text = text_over(buffer, sizeof(buffer))
+    put(&text, either(loader.dry_run, b"install ", b"not loaded: install "))
+    if statement != NULL:
+        put(&text, index_string(ix, statement.text))
+    put(&text, either(loader.dry_run, b" ", b" at "))
+    if loader.dry_run:
+        print_action(loader, &text, step, by)
+    else:
+        log_install(loader, name, buffer, b"")
+    loader.states[step.module] = MODULE_LOADED if skipped else MODULE_FAILED
+    return 0 if skipped else -EPERM
+
+
+cdef void log_install(Loader* loader, const char* module, const char* before, const char* behind) noexcept nogil:
+    # A notice about MODULE with the place of its install command.
+    cdef const Statement* statement = statement_of(&loader.index, STATEMENT_KIND_INSTALL, module)
+    cdef char buffer[LINE_SIZE]
+    cdef Text text = text_over(buffer, sizeof(buffer))
+    put(&text, before)
+    if statement != NULL:
+        put_place(&text, &loader.index, statement)
+    put(&text, behind)
+    log_why(loader, LOG_NOTICE, b"module", module, buffer)
 
 
 cdef int load_new(int directory, const char* path, const char* options, uint32_t flags,
@@ -135,26 +171,35 @@ cdef const char* load_missing(Loader* loader, const Module* record) noexcept nog
     return NULL
 
 
+cdef void put_module_path(Text* text, const Loader* loader, const char* path) noexcept nogil:
+    put(text, loader.root)
+    put(text, b"/lib/modules/")
+    put(text, loader.release)
+    put_char(text, c'/')
+    put(text, path)
+
+
 cdef void print_insmod(Loader* loader, const char* path, const char* options, const Step* step,
                        const char* by) noexcept nogil:
     # A line on standard output: `insmod PATH OPTIONS` as modprobe -v prints it; coldplug says why behind it.
     cdef char buffer[8192]
     cdef Text text = text_over(buffer, sizeof(buffer))
     put(&text, b"insmod ")
-    put(&text, loader.root)
-    put(&text, b"/lib/modules/")
-    put(&text, loader.release)
-    put_char(&text, c'/')
-    put(&text, path)
+    put_module_path(&text, loader, path)
     put_char(&text, c' ')
     put(&text, options)
+    print_action(loader, &text, step, by)
+
+
+cdef void print_action(Loader* loader, Text* text, const Step* step, const char* by) noexcept nogil:
+    # End a line of what would be, or is, done; coldplug says why.
     if loader.explain:
-        put(&text, b" # ")
-        put(&text, why_word(step.why))
-        put(&text, b": ")
-        put(&text, by)
-    put_char(&text, c'\n')
-    write(1, buffer, text.used)
+        put(text, b" # ")
+        put(text, why_word(step.why))
+        put(text, b": ")
+        put(text, by)
+    put_char(text, c'\n')
+    write(1, text.data, text.used)
 
 
 cdef int load_with_needs(Loader* loader, uint32_t module, uint32_t why, const char* by,

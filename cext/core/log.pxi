@@ -9,6 +9,7 @@ cdef extern from *:
 
 cdef enum:
     LOG_ERROR = 3  # the console shows it even with `quiet`
+    LOG_NOTICE = 5
     LOG_INFO = 6
 
 

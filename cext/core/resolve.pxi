@@ -80,14 +80,15 @@ cdef bint lookup(Search* search, const char* name) noexcept nogil:
 
 cdef void plan_add(Plan* plan, const BootIndex* ix, uint32_t module, uint32_t parent, uint32_t why) noexcept nogil:
     # Append what MODULE needs and MODULE itself, each once over the plan's life. For each dependency and then the
-    # module: its `pre` softdeps with all they need, it, its `post` softdeps (kmod's order).
+    # module: its `pre` softdeps with all they need, it, its `post` softdeps (kmod's order). A module that is forbidden
+    # has its place, since what needs it must know of it, but nothing is loaded on its behalf.
     cdef const uint32_t* deps
     cdef uint32_t i, n
     if module >= ix.count[<int>SECTION_MODULES] or plan.visited[module]:
         return
     n = ix.modules[module].n_deps
     deps = index_links(ix, ix.modules[module].deps, n)
-    if deps != NULL:
+    if deps != NULL and not index_forbidden(ix, module):
         for i in range(n):
             plan_visit(plan, ix, deps[i], module, WHY_DEPENDENCY)
     plan_visit(plan, ix, module, parent, why)
@@ -102,6 +103,8 @@ cdef void plan_visit(Plan* plan, const BootIndex* ix, uint32_t module, uint32_t 
     plan.visited[module] = 1
     n_soft = <uint32_t>record.n_pre + record.n_post
     soft = index_links(ix, record.soft, n_soft)
+    if index_forbidden(ix, module):
+        soft = NULL
     if soft != NULL:
         for i in range(record.n_pre):
             plan_add(plan, ix, soft[i], module, WHY_SOFTDEP)

@@ -1,17 +1,52 @@
-# What the loader does when it is called by another name: modprobe, insmod, rmmod, lsmod; and its own words.
+# What the loader does when it is called by another name: modprobe, insmod, rmmod, lsmod, modinfo; and its own
+# words.
 
 cdef struct Options:
-    const char* root  # -d
+    const char* root  # -d; modinfo: -b
     const char* sysroot  # --sysroot
-    const char* release  # -S
+    const char* release  # -S; modinfo: -k
+    const char* field  # modinfo -F
     bint quiet
     bint all
     bint dry_run
     bint verbose
+    bint depends  # modprobe -D
+    bint resolve  # modprobe -R
+    bint remove  # modprobe -r
+    bint config  # modprobe -c
 
 
-cdef bint tool_options(Options* options, int argc, char** argv, int* first, const char* usage) noexcept nogil:
-    # Options in front of the words, short ones also together (-qn). False: a wrong one, and the usage was printed.
+cdef const char* short_option(const char* word) noexcept nogil:
+    # kmod's long options by their letters.
+    if strcmp(word, b"--quiet") == 0:
+        return b"-q"
+    if strcmp(word, b"--all") == 0:
+        return b"-a"
+    if strcmp(word, b"--dry-run") == 0 or strcmp(word, b"--show") == 0:
+        return b"-n"
+    if strcmp(word, b"--verbose") == 0:
+        return b"-v"
+    if strcmp(word, b"--show-depends") == 0:
+        return b"-D"
+    if strcmp(word, b"--resolve-alias") == 0:
+        return b"-R"
+    if strcmp(word, b"--remove") == 0:
+        return b"-r"
+    if strcmp(word, b"--showconfig") == 0 or strcmp(word, b"--show-config") == 0:
+        return b"-c"
+    if strcmp(word, b"--field") == 0:
+        return b"-F"
+    return word
+
+
+cdef bint has_char(const char* text, char c) noexcept nogil:
+    return memchr(text, c, strlen(text)) != NULL
+
+
+cdef bint tool_options(Options* options, int argc, char** argv, int* first, const char* usage, const char* values,
+                       const char* flags) noexcept nogil:
+    # Options in front of the words: those of the letters VALUES with a word behind them, those of the letters FLAGS also
+    # together (-qn). False: a wrong one, and the usage was printed.
     cdef const char* word
     cdef const char* value
     cdef int i = 1
@@ -22,26 +57,25 @@ cdef bint tool_options(Options* options, int argc, char** argv, int* first, cons
         i += 1
         if strcmp(word, b"--") == 0:
             break
-        if (strcmp(word, b"-d") == 0 or strcmp(word, b"-S") == 0 or strcmp(word, b"--sysroot") == 0) and i < argc:
+        if strcmp(word, b"--sysroot") == 0 and i < argc:
+            options.sysroot = argv[i]
+            i += 1
+            continue
+        word = short_option(word) + 1
+        if has_char(values, word[0]) and word[1] == 0 and i < argc:
             value = argv[i]
             i += 1
-            if word[1] == c'-':
-                options.sysroot = value
-            elif word[1] == c'd':
+            if word[0] == c'F':
+                options.field = value
+            elif word[0] == c'd' or word[0] == c'b':
                 options.root = value
             else:
                 options.release = value
             continue
-        if strcmp(word, b"--quiet") == 0:
-            word = b"-q"
-        elif strcmp(word, b"--all") == 0:
-            word = b"-a"
-        elif strcmp(word, b"--dry-run") == 0 or strcmp(word, b"--show") == 0:
-            word = b"-n"
-        elif strcmp(word, b"--verbose") == 0:
-            word = b"-v"
-        word += 1
         while word[0]:
+            if not has_char(flags, word[0]):
+                tool_usage(usage)
+                return False
             if word[0] == c'q':
                 options.quiet = True
             elif word[0] == c'a':
@@ -50,9 +84,14 @@ cdef bint tool_options(Options* options, int argc, char** argv, int* first, cons
                 options.dry_run = True
             elif word[0] == c'v':
                 options.verbose = True
-            else:
-                tool_usage(usage)
-                return False
+            elif word[0] == c'D':
+                options.depends = options.dry_run = True
+            elif word[0] == c'R':
+                options.resolve = True
+            elif word[0] == c'r':
+                options.remove = True
+            elif word[0] == c'c':
+                options.config = True
             word += 1
     first[0] = i
     return True
@@ -125,18 +164,40 @@ cdef const char* modules_open(Loader* loader) noexcept nogil:
     return why
 
 
+cdef bint tool_lookup(Loader* loader, const char* name) noexcept nogil:
+    # lookup(), and a line where NAME leads nowhere, as `alias x off` does.
+    if lookup(&loader.search, name) and loader.search.n_hits:
+        return True
+    if not loader.quiet:
+        log_why(loader, LOG_ERROR, b"module", name, b"not found in this image's index")
+    return False
+
+
+cdef void print_line(const char* word, const char* name, const char* rest) noexcept nogil:
+    # `WORD NAME [REST]`
+    cdef char buffer[8192]
+    cdef Text text = text_over(buffer, sizeof(buffer))
+    put(&text, word)
+    put(&text, either(word[0], b" ", b""))
+    put(&text, name)
+    put(&text, either(rest[0], b" ", b""))
+    put(&text, rest)
+    put_char(&text, c'\n')
+    write(1, buffer, text.used)
+
+
 cdef int modprobe_one(Loader* loader, const char* name, const char* extra) noexcept nogil:
     # Load what NAME leads to: 0, or 1. Of several modules of an alias the last one's result counts (kmod).
     cdef const Hit* hits = loader.search.hits
     cdef uint32_t i
     cdef bint by_alias
     cdef int result = 0
-    # An alias that leads nowhere (`alias x off`) is not found either.
-    if not lookup(&loader.search, name) or loader.search.n_hits == 0:
-        if not loader.quiet:
-            log_why(loader, LOG_ERROR, b"module", name, b"not found in this image's index")
+    if not tool_lookup(loader, name):
         return 1
     if loader.search.builtin:
+        for i in range(loader.search.n_hits):
+            if loader.dry_run:
+                print_line(b"builtin", hit_name(&loader.search, hits + i), b"")
         return 0
     for i in range(loader.search.n_hits):
         by_alias = not is_none(hits[i].value)
@@ -146,23 +207,66 @@ cdef int modprobe_one(Loader* loader, const char* name, const char* extra) noexc
     return 1 if result != 0 else 0
 
 
+cdef int modprobe_resolve(Loader* loader, const char* name) noexcept nogil:
+    # -R: the names of the modules that NAME leads to.
+    cdef uint32_t i
+    if not tool_lookup(loader, name):
+        return 1
+    for i in range(loader.search.n_hits):
+        print_line(b"", hit_name(&loader.search, loader.search.hits + i), b"")
+    return 0
+
+
+cdef int modprobe_remove(Loader* loader, const char* name) noexcept nogil:
+    # -r: the modules that NAME leads to, out of the kernel.
+    cdef uint32_t i
+    cdef int failed = 0
+    if not tool_lookup(loader, name):
+        return 1
+    for i in range(loader.search.n_hits):
+        if loader.search.builtin:
+            log_why(loader, LOG_ERROR, b"module", hit_name(&loader.search, loader.search.hits + i), b"builtin")
+            failed = 1
+        elif remove_with_needs(loader, loader.search.hits[i].module, True) != 0:
+            failed = 1
+    return failed
+
+
+cdef int modprobe_config(const BootIndex* ix) noexcept nogil:
+    # -c: what modprobe.d said when the index was made.
+    cdef uint32_t i
+    for i in range(ix.count[<int>SECTION_STATEMENTS]):
+        print_line(statement_word(ix.statements[i].kind), index_string(ix, ix.statements[i].name),
+                   index_string(ix, ix.statements[i].text))
+    return 0
+
+
 cdef int modprobe_main(int argc, char** argv) noexcept nogil:
-    # modprobe [-q] [-n] [-v] [-d ROOT] [-S VERSION] NAME|ALIAS [PARAM[=VALUE]...], or -a NAME|ALIAS...
+    # modprobe [-qnvDR] [-d ROOT] [-S VERSION] NAME|ALIAS [PARAM[=VALUE]...], -a or -r NAME|ALIAS..., or -c
     cdef Options options
     cdef Loader loader
     cdef char buffer[4096]
     cdef Text extra = text_over(buffer, sizeof(buffer))
-    cdef const char* usage = b"modprobe [-qnv] [-d ROOT] [-S VERSION] [-a] NAME|ALIAS [PARAM=VALUE...]"
+    cdef const char* usage = (b"modprobe [-qnvDR] [-d ROOT] [-S VERSION] [-a|-r] NAME|ALIAS [PARAM=VALUE...]\n"
+                               b"       modprobe -c [-d ROOT] [-S VERSION]")
     cdef int first, i
     cdef int result = 0
-    if not tool_options(&options, argc, argv, &first, usage):
+    if not tool_options(&options, argc, argv, &first, usage, b"dS", b"qanvDRrc"):
         return 1
-    if first >= argc:
+    if first >= argc and not options.config:
         tool_usage(usage)
         return 1
     if not tool_open(&loader, &options):
         return 1
-    loader.check_live = True
+    if options.config:
+        return modprobe_config(&loader.index)
+    if options.resolve or options.remove:
+        for i in range(first, argc if options.all or options.remove else first + 1):
+            if (modprobe_remove if options.remove else modprobe_resolve)(&loader, argv[i]) != 0:
+                result = 1
+        return result
+    # -D tells what would be loaded into a kernel that has nothing.
+    loader.check_live = not options.depends
     modprobe_trace(&loader)
     if not options.all:
         join_options(&extra, argc, argv, first + 1)
@@ -315,7 +419,8 @@ cdef int coldplug_main(int argc, char** argv) noexcept nogil:
     cdef Options options
     cdef Loader loader
     cdef int first
-    if not tool_options(&options, argc, argv, &first, b"coldplug [-nv] [-d ROOT] [-S VERSION] [--sysroot DIR]"):
+    if not tool_options(&options, argc, argv, &first, b"coldplug [-nv] [-d ROOT] [-S VERSION] [--sysroot DIR]",
+                        b"dS", b"nv"):
         return 2
     if not tool_open(&loader, &options):
         return 1
@@ -451,6 +556,8 @@ cdef int loader_main(int argc, char** argv) noexcept nogil:
             return rmmod_main(argc, argv)
         if strcmp(name, b"lsmod") == 0:
             return lsmod_main()
+        if strcmp(name, b"modinfo") == 0:
+            return modinfo_main(argc, argv)
         if turn == 1:
             if strcmp(name, b"coldplug") == 0:
                 return coldplug_main(argc, argv)
@@ -460,4 +567,4 @@ cdef int loader_main(int argc, char** argv) noexcept nogil:
                 return cmdline_main(argc, argv)
         argc -= 1
         argv += 1
-    return tool_usage(b"tinykmod modprobe|insmod|rmmod|lsmod|coldplug|match|resolve|cmdline ...")
+    return tool_usage(b"tinykmod modprobe|insmod|rmmod|lsmod|modinfo|coldplug|match|resolve|cmdline ...")

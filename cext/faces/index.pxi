@@ -131,9 +131,12 @@ cdef class Index:
             raise KeyError(module)
         return self.ix.modules + number
 
-    def options(self, str module):
-        """The options that the configuration gives to MODULE, joined with spaces."""
-        return decoded(index_string(&self.ix, self._record(module).options))
+    def options(self, str module, str alias=""):
+        """As tinykmod.index.reader.Index.options()."""
+        cdef char buffer[SPELLING_SIZE]
+        cdef Text options = text_over(buffer, SPELLING_SIZE)
+        put_options(&options, &self.ix, self._record(module), encoded(alias))
+        return decoded(buffer)
 
     def path(self, str module):
         """MODULE's path below /lib/modules/RELEASE."""

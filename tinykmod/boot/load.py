@@ -11,19 +11,24 @@ from typing import NamedTuple
 from tinykmod.boot import cmdline
 from tinykmod.index.reader import Index
 from tinykmod.index.records import Step
-from tinykmod.index.schema import ModuleFlag
+from tinykmod.index.schema import FORBIDDEN, ModuleFlag
 from tinykmod.kmod.system import MODULE_INIT_COMPRESSED_FILE, System
 from tinykmod.modules.driver_class import DriverClass
 
 
 class Loaded(NamedTuple):
-    """What became of one step: RESULT is 0 or a negative errno, then ERROR says why."""
+    """What became of one step: RESULT is 0 or a negative errno, then ERROR says why.
+
+    NOTE tells what the configuration's install command made of it; where that forbids the module, nothing was TRIED.
+    """
 
     step: Step
     path: str  # below /lib/modules/RELEASE
     options: str
     result: int
     error: str
+    note: str = ""
+    tried: bool = True
 
 
 def rank(classes: DriverClass) -> int:
@@ -47,20 +52,30 @@ def plan(index: Index, modaliases: Iterable[str], command_line: str = "") -> lis
     return index.order(ranked)
 
 
-def options_of(index: Index, module: str, command_line: str) -> str:
-    """What MODULE gets: the configuration's options, then the kernel command line's, as finit_module wants them."""
-    given = (index.options(module), cmdline.options_of(command_line, module))
+def options_of(index: Index, step: Step, command_line: str) -> str:
+    """What STEP's module gets: the configuration's options, then the kernel command line's, as finit_module wants."""
+    alias = step.by if step.why == "modalias" else ""
+    given = (index.options(step.module, alias), cmdline.options_of(command_line, step.module))
     return " ".join(text for text in given if text)
 
 
 def load(
-    index: Index, steps: Iterable[Step], system: System, directory: Path, command_line: str = ""
+    index: Index, steps: Iterable[Step], system: System | None, directory: Path, command_line: str = ""
 ) -> Iterator[Loaded]:
-    """Load STEPS in order from DIRECTORY (/lib/modules/RELEASE). What needs a module that failed is not tried."""
+    """Load STEPS in order from DIRECTORY (/lib/modules/RELEASE). What needs a module that failed is not tried.
+
+    Without a SYSTEM nothing is loaded, and what is tried succeeds.
+    """
     failed: set[str] = set()
     for step in steps:
         module = index.module(step.module)
-        options = options_of(index, module.name, command_line)
+        note = install_note(index, step.module)
+        if module.flags & FORBIDDEN:
+            if ModuleFlag.REFUSED in module.flags:
+                failed.add(module.name)
+            yield Loaded(step, module.path, "", 0, "", note, tried=False)
+            continue
+        options = options_of(index, step, command_line)
         missing = next((name for name in module.deps if name in failed), None)
         if missing is not None:
             result, error = -errno.EINVAL, f"it needs {missing}, which was not loaded"
@@ -71,13 +86,23 @@ def load(
         else:
             path = directory / module.path
             flags = MODULE_INIT_COMPRESSED_FILE if module.flags & ModuleFlag.COMPRESSED else 0
-            result = system.finit_module(path, options, flags)
+            result = 0 if system is None else system.finit_module(path, options, flags)
             # What something else has loaded is there.
             result = 0 if result == -errno.EEXIST else result
             error = "" if result == 0 else _why(path, -result)
         if result:
             failed.add(module.name)
-        yield Loaded(step, module.path, options, result, error)
+        yield Loaded(step, module.path, options, result, error, note)
+
+
+def install_note(index: Index, module: str) -> str:
+    """What the loader says of MODULE's install command; empty where it has none."""
+    statement = index.install_command(module) if ModuleFlag.INSTALL in index.module(module).flags else None
+    if statement is None:
+        return ""
+    if index.module(module).flags & FORBIDDEN:
+        return f"not loaded: install {statement.text} at {statement.where}"
+    return f"its install command at {statement.where} is not run at boot; it is loaded as usual"
 
 
 def _stays_inside(path: str) -> bool:

@@ -7,13 +7,12 @@ import os
 import sys
 from pathlib import Path
 
-from tinykmod.boot.load import load, options_of, plan
+from tinykmod.boot.load import Loaded, load, plan
 from tinykmod.boot.sysfs import modaliases
 from tinykmod.cli.progress import counter, warn
 from tinykmod.errors import TinykmodError
 from tinykmod.index.compiler import compile_index
 from tinykmod.index.reader import Index
-from tinykmod.index.records import Step
 from tinykmod.kmod.config import read_config
 from tinykmod.kmod.system import Linux
 from tinykmod.modules.tree import PARENTS, module_directory, read_tree
@@ -34,20 +33,27 @@ def run(args: argparse.Namespace) -> int:
     command_line = _command_line(args.sysroot)
     steps = plan(index, modaliases(args.sysroot), command_line)
     if args.dry_run:
-        for step in steps:
-            print(_line(index, step, _directory(args.root, index.release), command_line))
-        return 0
+        directory = _directory(args.root, index.release)
+        fates = list(load(index, steps, None, directory, command_line))
+        for done in fates:
+            if done.error:
+                _tell(done, done.error)
+            else:
+                print(_line(index, done, directory))
+        return 1 if any(done.error for done in fates) else 0
     if args.sysroot != Path("/"):
         raise TinykmodError(args.sysroot, "only the machine's own /sys can be loaded for; add --dry-run")
     if os.geteuid():
         raise TinykmodError("coldplug", "loading modules needs root; --dry-run does not")
     here = [step for step in steps if not Path("/sys/module", step.module, "initstate").exists()]
-    failed = 0
+    failed = forbidden = 0
     for done in load(index, here, Linux(), module_directory(args.root, index.release), command_line):
         failed += done.result != 0
-        if done.error:
-            print(f"tinykmod: module {done.step.module}: {done.error}", file=sys.stderr)
-    print(f"{len(here) - failed} modules loaded, {failed} failed, {len(steps) - len(here)} were there")
+        forbidden += not done.tried
+        for said in filter(None, (done.note, done.error)):
+            _tell(done, said)
+    loaded = len(here) - failed - forbidden
+    print(f"{loaded} modules loaded, {failed} failed, {len(steps) - len(here)} were there")
     return 1 if failed else 0
 
 
@@ -80,7 +86,14 @@ def _directory(root: Path, release: str) -> Path:
         return root / PARENTS[0] / release
 
 
-def _line(index: Index, step: Step, directory: Path, command_line: str) -> str:
-    """As the loader program prints it: `insmod PATH OPTIONS # why: by`."""
-    options = options_of(index, step.module, command_line)
-    return f"insmod {directory / index.path(step.module)} {options} # {step.why}: {step.by}"
+def _tell(done: Loaded, what: str) -> None:
+    print(f"tinykmod: module {done.step.module}: {what}", file=sys.stderr)
+
+
+def _line(index: Index, done: Loaded, directory: Path) -> str:
+    """As the loader program prints it: `insmod PATH OPTIONS # why: by`; of a module that is forbidden, by what."""
+    why = f"# {done.step.why}: {done.step.by}"
+    statement = index.install_command(done.step.module)
+    if not done.tried and statement is not None:
+        return f"install {statement.text}  {why}"
+    return f"insmod {directory / done.path} {done.options} {why}"

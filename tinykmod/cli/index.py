@@ -9,10 +9,11 @@ from dataclasses import asdict
 from enum import IntFlag
 from pathlib import Path
 
+from tinykmod.cli.config import add_config
 from tinykmod.cli.progress import counter, warn
 from tinykmod.errors import TinykmodError
 from tinykmod.files import check_place, replacing
-from tinykmod.index.compiler import compile_index
+from tinykmod.index.compiler import compile_index, install_notes
 from tinykmod.index.opening import open_index
 from tinykmod.index.reader import Index
 from tinykmod.index.schema import Root
@@ -24,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="build|dump|match")
     build = actions.add_parser("build", help="make the boot index of a kernel's modules")
     build.add_argument("-b", dest="root", type=Path, default=Path("/"), metavar="ROOT", help="default: /")
+    add_config(build)
     build.add_argument("-o", dest="output", type=Path, metavar="FILE", help="default: VERSION.tki")
     build.add_argument("version", metavar="VERSION", help="the kernel release, as in /lib/modules/VERSION")
     dump = actions.add_parser("dump", help="print what an index holds")
@@ -43,8 +45,8 @@ def _build(args: argparse.Namespace) -> int:
     output = Path(f"{args.version}.tki") if args.output is None else args.output
     check_place(output)
     tree = read_tree(args.root, args.version, progress=counter("reading modules"))
-    config = read_config(args.root)
-    warn(config.warnings)
+    config = read_config(args.root, paths=args.config)
+    warn([*config.warnings, *install_notes(config)])
     data = compile_index(tree, config)
     with replacing(output) as out:
         out.write(data)
@@ -68,6 +70,10 @@ def _dump(args: argparse.Namespace) -> int:
             "classes": _bits(index.classes),
             "builtin": index.builtin,
             **{f"{label}_aliases": pairs for label, pairs in others.items()},
+            "configuration": [
+                {"kind": item.kind.name.lower(), "name": item.name, "text": item.text, "where": item.where}
+                for item in index.statements
+            ],
             "modules": [
                 {
                     **asdict(module),
@@ -101,6 +107,10 @@ def _dump(args: argparse.Namespace) -> int:
             print(f"\naliases, {label}:")
         for pattern, name in pairs:
             print(f"  {pattern}  {name or 'off'}")
+    if index.statements:
+        print("\nconfiguration:")
+    for statement in index.statements:
+        print(f"  {statement.where}: {statement}")
     return 0
 
 

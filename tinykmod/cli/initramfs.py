@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from tinykmod import loaders
+from tinykmod.cli.config import add_config
 from tinykmod.cli.progress import counter, warn
 from tinykmod.errors import TinykmodError
 from tinykmod.image.build import COMPRESSIONS, Request, build
@@ -23,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="ROOT",
         help="where lib/modules, modprobe.d and boot are (default: /)",
     )
+    add_config(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="IMAGE", help="default: initramfs-VERSION.img here")
     parser.add_argument(
         "--class", dest="classes", default="storage", metavar="CLASS,...", help="driver classes (default: storage)"
@@ -54,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         args.compress,
         [_file(text) for text in args.file],
         args.busybox,
+        args.config,
     )
     image = build(request, counter("reading modules"))
     warn(image.warnings)

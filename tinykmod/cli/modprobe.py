@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         return _show_symbols(args, say)
     files = ModuleFiles(_directory(args))
     also = [files.directory / name for name in ("modules.softdep", "modules.weakdep")]
-    config = read_config(None, paths=args.config, also=also, runs_commands=True)
+    config = read_config(None, paths=args.config, also=also)
     for warning in config.warnings:
         print(f"modprobe: ERROR: {warning}", file=sys.stderr)
     flags = Flags(

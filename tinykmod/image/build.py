@@ -1,6 +1,6 @@
 """An initramfs image: the loader as /init, the boot index, and the modules that were selected.
 
-/init                                the loader; /sbin/modprobe, insmod, rmmod and lsmod are links to it
+/init                                the loader; /sbin/modprobe, insmod, rmmod, lsmod and modinfo are links
 /lib/modules/RELEASE/tinykmod.tki    the boot index of the modules in the image
 /lib/modules/RELEASE/modules.*       dep, alias and softdep as text: what the loader goes by without an index
 /lib/modules/RELEASE/kernel/...      the modules
@@ -33,7 +33,7 @@ from tinykmod.errors import TinykmodError
 from tinykmod.files import check_place, replacing
 from tinykmod.image import cpio, kernel_config
 from tinykmod.image.select import select
-from tinykmod.index.compiler import compile_index
+from tinykmod.index.compiler import compile_index, install_notes
 from tinykmod.index.reader import Index
 from tinykmod.kmod.config import read_config
 from tinykmod.kmod.names import encoded
@@ -42,7 +42,7 @@ from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.files import uncompressed
 from tinykmod.modules.tree import Module, ModuleTree, read_tree
 
-APPLETS = ("modprobe", "insmod", "rmmod", "lsmod")
+APPLETS = ("modprobe", "insmod", "rmmod", "lsmod", "modinfo")
 DIRECTORIES = ("dev", "etc", "proc", "root", "run", "sys")
 INDEX_NAME = "tinykmod.tki"
 
@@ -66,6 +66,8 @@ class Request:
     #: (file on this machine, absolute path in the image)
     files: Sequence[tuple[Path, str]] = ()
     busybox: Path | None = None
+    #: Files and directories instead of the root's modprobe.d.
+    config: Sequence[Path] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
     given = [_given(source, target) for source, target in request.files]
     tree = read_tree(request.root, request.release, progress=progress)
     _check_machine(request.loader, tree)
-    modprobe_config = read_config(request.root)
+    modprobe_config = read_config(request.root, paths=request.config)
     whole = Index(compile_index(tree, modprobe_config), verify=False)
     chosen = select(tree, whole, request.classes, request.add, config)
     modules = [tree.by_name[name] for name in chosen]
@@ -128,7 +130,8 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
 
     with replacing(request.output) as out, _compressor(request.compress, out) as packed:
         cpio.write(packed, contents(), mtime)
-    return Image(request.output, request.output.stat().st_size, chosen, modprobe_config.warnings)
+    warnings = [*modprobe_config.warnings, *install_notes(modprobe_config)]
+    return Image(request.output, request.output.stat().st_size, chosen, warnings)
 
 
 def _epoch() -> int:

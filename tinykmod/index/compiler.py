@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import re
 import struct
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from tinykmod.errors import TinykmodError
 from tinykmod.index.matcher import Nodes, Pattern
@@ -17,17 +19,20 @@ from tinykmod.index.schema import (
     MODULE,
     NODE,
     NONE,
+    STATEMENT,
     TABLE,
     VALUE,
     VERSION,
     ModuleFlag,
     Section,
+    StatementKind,
     checksum,
     layout,
 )
-from tinykmod.kmod.config import Config, parse_softdep
+from tinykmod.kmod.config import Command, Config, Where, parse_softdep
 from tinykmod.kmod.depends import resolve
-from tinykmod.kmod.names import encoded, module_name
+from tinykmod.kmod.glob import glob
+from tinykmod.kmod.names import encoded, module_name, normalise_pattern
 from tinykmod.modules.classes import driver_class
 from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.tree import Module, ModuleTree
@@ -89,6 +94,27 @@ def compile_index(
     return compiler.file(_Parts(compiler, chosen), soft)
 
 
+#: One program, whatever its arguments; a shell's comment may follow.
+_TRUE_OR_FALSE = re.compile(r"(?:/\S*/)?(true|false)(?:\s+[^;&|#]*)?(?:\s#.*)?\s*")
+
+
+def install_notes(config: Config) -> list[str]:
+    """A line for each install command that a boot passes over, with its place."""
+    return [
+        f"{item.where}: install: commands are not run at boot, {item.module} is loaded as usual"
+        for item in config.installs
+        if not _forbids(item)
+    ]
+
+
+def _forbids(item: Command) -> ModuleFlag:
+    """What an install command that is the usual way to forbid a module makes of it; 0 for any other command."""
+    found = _TRUE_OR_FALSE.fullmatch(item.command)
+    if found is None:
+        return ModuleFlag(0)
+    return ModuleFlag.REFUSED if found[1] == "false" else ModuleFlag.SKIPPED
+
+
 def _softdeps(modules: Sequence[Module], config: Config, index: Index) -> dict[str, _Soft]:
     """Every module's softdeps and weakdeps, its own lines and the configuration's, as modules' names."""
 
@@ -133,6 +159,7 @@ class _Parts:
         self.roots = [self.nodes.add(config), self.nodes.add(own), self.nodes.add(built)]
         self.by_name = [self.positions[name] for name in sorted(self.positions, key=encoded)]
         self.builtins = [self.strings.text(name) for name in builtin]
+        self.statements = list(self._statements(compiler.config))
 
     def _patterns(self, compiler: _Compiler, builtin: Mapping[str, int]) -> tuple[Iterable[Pattern], ...]:
         return (
@@ -149,6 +176,40 @@ class _Parts:
                 if key == "alias"
             ),
         )
+
+
+    def _statements(self, config: Config) -> Iterator[tuple[int, int, int, int, StatementKind]]:
+        text = self.strings.text
+        for kind, name, said, where in _said(config):
+            yield text(name), text(said), text(_below(config.root, where)), where.line, kind
+
+
+def _said(config: Config) -> Iterator[tuple[StatementKind, str, str, Where]]:
+    """Every statement as (kind, what it is about, what it says of it, its place)."""
+    for blacklist in config.blacklist:
+        yield StatementKind.BLACKLIST, blacklist.module, "", blacklist.where
+    for install in config.installs:
+        yield StatementKind.INSTALL, install.module, install.command, install.where
+    for remove in config.removes:
+        yield StatementKind.REMOVE, remove.module, remove.command, remove.where
+    for alias in config.aliases:
+        yield StatementKind.ALIAS, normalise_pattern(alias.pattern), alias.module, alias.where
+    for options in config.options:
+        yield StatementKind.OPTIONS, options.module, options.text, options.where
+    for softdep in config.softdeps:
+        around = (("pre:", softdep.pre), ("post:", softdep.post))
+        words = [word for label, names in around if names for word in (label, *names)]
+        yield StatementKind.SOFTDEP, softdep.module, " ".join(words), softdep.where
+    for weakdep in config.weakdeps:
+        yield StatementKind.WEAKDEP, weakdep.module, " ".join(weakdep.weak), weakdep.where
+
+
+def _below(root: Path, where: Where) -> str:
+    """The file as the root's own system names it; one that is not below the root, as it was given."""
+    try:
+        return f"/{where.file.relative_to(root)}"
+    except ValueError:
+        return str(where.file)
 
 
 class _Compiler:
@@ -180,6 +241,7 @@ class _Compiler:
             Section.NODES: (len(parts.nodes.nodes), self._pack(NODE, parts.nodes.nodes)),
             Section.VALUES: (len(parts.nodes.values), self._pack(VALUE, parts.nodes.values)),
             Section.BUILTINS: (len(parts.builtins), self._words(parts.builtins)),
+            Section.STATEMENTS: (len(parts.statements), self._pack(STATEMENT, parts.statements)),
         }
         table = struct.calcsize(self.order + layout(TABLE))
         header = struct.Struct(self.order + layout(HEADER))
@@ -220,13 +282,19 @@ class _Compiler:
                 [parts.positions[name] for name in part if name in parts.positions]
                 for part in soft.get(module.name, _NO_SOFT)
             ]
-            options = " ".join(item.text for item in self.config.options if item.module == module.name)
+            given = (item.text for item in self.config.options if item.module == module.name)
+            options = " ".join(filter(None, given))
             path = self.stored.get(module.name, module.path)
             flags = ModuleFlag(0)
             if module.name in self.blacklist:
                 flags |= ModuleFlag.BLACKLISTED
             if module.compression and module.name not in self.stored:
                 flags |= ModuleFlag.COMPRESSED
+            name = encoded(module.name)
+            # The first that fits counts (kmod); their names are patterns.
+            install = next((item for item in self.config.installs if glob(encoded(item.module), name)), None)
+            if install is not None:
+                flags |= ModuleFlag.INSTALL | _forbids(install)
             at = len(links)
             links += deps + direct
             at_soft = len(links)
@@ -239,10 +307,8 @@ class _Compiler:
 
     def _digest(self) -> bytes:
         """Of the tree and of what the configuration says, wherever its files lie."""
-        config = self.config
-        said = (config.aliases, config.options, config.blacklist, config.softdeps, config.weakdeps)
-        texts = encoded(repr([[item[:-1] for item in kind] for kind in said]))
-        return hashlib.sha256(self.tree.digest + texts).digest()
+        said = [(int(kind), name, text) for kind, name, text, _ in _said(self.config)]
+        return hashlib.sha256(self.tree.digest + encoded(repr(said))).digest()
 
     def _pack(self, record: dict[str, str], rows: Iterable[Sequence[int]]) -> bytes:
         pack = struct.Struct(self.order + layout(record)).pack

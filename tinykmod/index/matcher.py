@@ -23,6 +23,8 @@ from tinykmod.kmod.names import encoded, normalise_pattern
 
 #: Nodes on one path at most.
 DEEPEST = 512
+#: Bytes of a name or modalias that is searched at most; an event of the kernel is shorter.
+LONGEST = 4095
 
 # Symbols above one byte: a pattern becomes a string in which each token is one character.
 _STAR = "\u0100"

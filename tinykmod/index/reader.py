@@ -12,16 +12,18 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from tinykmod.errors import IndexFormatError
-from tinykmod.index.matcher import Search
-from tinykmod.index.records import Match, Step
+from tinykmod.index.matcher import LONGEST, Search
+from tinykmod.index.records import Match, Statement, Step
 from tinykmod.index.schema import (
     BYTE_ORDER,
+    FORBIDDEN,
     HEADER,
     ITEM,
     MAGIC,
     MODULE,
     NODE,
     NONE,
+    STATEMENT,
     TABLE,
     VALUE,
     VERSION,
@@ -29,9 +31,11 @@ from tinykmod.index.schema import (
     NodeKind,
     Root,
     Section,
+    StatementKind,
     checksum,
     layout,
 )
+from tinykmod.kmod.glob import glob
 from tinykmod.kmod.names import encoded, normalise_modalias
 from tinykmod.modules.driver_class import DriverClass
 
@@ -241,9 +245,46 @@ class Index:
             size=row["size"],
         )
 
-    def options(self, module: str) -> str:
-        """The options that the configuration gives to MODULE, joined with spaces."""
-        return self.module(module).options
+    @cached_property
+    def statements(self) -> list[Statement]:
+        """What modprobe.d said, kind by kind in the order in which the statements count."""
+        out = []
+        for name, text, file, line, kind in self._rows(Section.STATEMENTS, STATEMENT):
+            if kind >= len(StatementKind):
+                raise self._damaged(f"there is no statement of kind {kind}")
+            out.append(Statement(StatementKind(kind), self._text(name), self._text(text), self._text(file), line))
+        return out
+
+    def options(self, module: str, alias: str = "") -> str:
+        """The options that the configuration gives to MODULE, joined with spaces.
+
+        With ALIAS, the name or modalias that led to it, also those that are given to that name, or to the pattern of
+        an `alias` statement that leads from it to MODULE, each in its place.
+        """
+        record = self.module(module)
+        if not alias:
+            return record.options
+        used = normalise_modalias(alias)
+        leading = {
+            statement.name
+            for statement in self.statements
+            if statement.kind == StatementKind.ALIAS
+            and statement.text == record.name
+            and glob(encoded(statement.name), encoded(used))
+        }
+        names = {record.name, used, *leading}
+        given = (item.text for item in self.statements if item.kind == StatementKind.OPTIONS and item.name in names)
+        return " ".join(filter(None, given))
+
+    def install_command(self, module: str) -> Statement | None:
+        """The statement of the install command that counts for MODULE: the first whose pattern fits (kmod)."""
+        name = encoded(module)
+        fitting = (
+            statement
+            for statement in self.statements
+            if statement.kind == StatementKind.INSTALL and glob(encoded(statement.name), name)
+        )
+        return next(fitting, None)
 
     def path(self, module: str) -> str:
         """MODULE's path below /lib/modules/RELEASE."""
@@ -297,6 +338,8 @@ class Index:
     def _search(self, root: Root, name: str) -> list[Match] | None:
         """The matches of NAME under one root, by module number; None where no pattern matches."""
         text = encoded(normalise_modalias(name))
+        if len(text) > LONGEST:
+            return None
         found = Search(self._nodes, self._string).run(self._roots[root], text)
         if not found:
             return None
@@ -331,7 +374,8 @@ class Index:
 
         kmod's order: for each dependency and then the module itself, first its `pre` softdeps with all that
         they need, then it, then its `post` softdeps. A blacklisted module is left out where only an alias led
-        to it; dependencies and softdeps are never left out.
+        to it; dependencies and softdeps are never left out. A module that is forbidden has its place, since what
+        needs it must know of it, but nothing is loaded on its behalf.
         """
         requests = []
         for name in wanted:
@@ -355,7 +399,7 @@ class Index:
 
     def _visit(self, number: int, step: Step, steps: dict[int, Step], visited: set[int]) -> None:
         row = self._row(number)
-        needed = self._linked(row["deps"], row["n_deps"])
+        needed = () if row["flags"] & FORBIDDEN else self._linked(row["deps"], row["n_deps"])
         for other in (*needed, number):
             if other in visited:
                 continue
@@ -363,6 +407,9 @@ class Index:
             own = step if other == number else Step(self._name(other), "dependency", step.module)
             around = self._row(other)
             soft = around["soft"]
+            if around["flags"] & FORBIDDEN:
+                steps.setdefault(other, own)
+                continue
             for before in self._linked(soft, around["n_pre"]):
                 self._visit(before, Step(self._name(before), "softdep", own.module), steps, visited)
             steps.setdefault(other, own)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+from tinykmod.index.schema import StatementKind
+
 
 class Match(NamedTuple):
     """One module that a name or modalias leads to."""
@@ -26,6 +28,24 @@ class Step(NamedTuple):
     by: str
 
 
+class Statement(NamedTuple):
+    """One statement of modprobe.d that went into an index, and where it stands."""
+
+    kind: StatementKind
+    name: str
+    text: str
+    file: str
+    line: int
+
+    @property
+    def where(self) -> str:
+        """FILE:LINE, the file as seen below the root."""
+        return f"{self.file}:{self.line}"
+
+    def __str__(self) -> str:
+        return f"{self.kind.name.lower()} {self.name} {self.text}".rstrip(" ")
+
+
 class BootIndex(Protocol):
     """A boot index that is open for reading, from whichever core."""
 
@@ -37,6 +57,6 @@ class BootIndex(Protocol):
 
     def plan(self, wanted: Iterable[str]) -> list[Step]: ...
 
-    def options(self, module: str) -> str: ...
+    def options(self, module: str, alias: str = "") -> str: ...
 
     def path(self, module: str) -> str: ...

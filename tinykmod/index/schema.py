@@ -1,4 +1,4 @@
-"""The boot index, version 1: what is where in a `.tki` file. docs/index-format.md draws it.
+"""The boot index, version 2: what is where in a `.tki` file. docs/index-format.md draws it.
 
 This is the only place where the format is written down. The compiler and the reader use it as it is, and
 scripts/generate_format.py turns it into cext/core/format.pxi for the Cython core.
@@ -14,7 +14,7 @@ from itertools import accumulate
 
 #: A byte above 0x7f, a CR-LF and a ^Z, as in PNG: a copy made in text mode no longer begins with this.
 MAGIC = b"\x89TKI\r\n\x1a\n"
-VERSION = 1
+VERSION = 2
 #: Stands in the file in the target's byte order; read as 0x04030201, the index is of the other order.
 BYTE_ORDER = 0x01020304
 
@@ -32,6 +32,7 @@ class Section(IntEnum):
     NODES = 4
     VALUES = 5
     BUILTINS = 6
+    STATEMENTS = 7
 
 
 class Root(IntEnum):
@@ -57,6 +58,25 @@ class ModuleFlag(IntFlag):
 
     BLACKLISTED = 1
     COMPRESSED = 2
+    INSTALL = 4  # the configuration has an install command for it
+    REFUSED = 8  # that command is `false`: it is not loaded, and what needs it is not either
+    SKIPPED = 16  # that command is `true`: it is not loaded, and what needs it is loaded without it
+
+
+#: The module is not loaded, whoever asks.
+FORBIDDEN = ModuleFlag.REFUSED | ModuleFlag.SKIPPED
+
+
+class StatementKind(IntEnum):
+    """What a statement of modprobe.d says, by its keyword; in the order in which `modprobe -c` prints them."""
+
+    BLACKLIST = 0
+    INSTALL = 1
+    REMOVE = 2
+    ALIAS = 3
+    OPTIONS = 4
+    SOFTDEP = 5
+    WEAKDEP = 6
 
 
 #: Record layouts: field name -> struct format character (B u8, H u16, I u32, Q u64). Every record is a multiple
@@ -106,9 +126,16 @@ VALUE = {
     "module": "I",  # module; with root BUILTIN the position in BUILTINS; NONE: an alias that leads nowhere
     "raw": "I",  # string: the pattern as it was written, where the path through the nodes spells it otherwise; else 0
 }
+STATEMENT = {
+    "name": "I",  # string: the module or pattern that it is about, normalised
+    "text": "I",  # string: what it says of it; empty for a blacklist
+    "file": "I",  # string: where it stands, as seen below the root
+    "line": "I",
+    "kind": "I",  # StatementKind
+}
 #: BY_NAME, LINKS: u32 module numbers. BUILTINS: u32 strings, sorted by byte value.
 
-RECORDS = {"Header": HEADER, "Table": TABLE, "Module": MODULE, "Node": NODE, "Value": VALUE}
+RECORDS = {"Header": HEADER, "Table": TABLE, "Module": MODULE, "Node": NODE, "Value": VALUE, "Statement": STATEMENT}
 
 
 def layout(record: dict[str, str]) -> str:
@@ -130,6 +157,7 @@ ITEM = {
     Section.NODES: record_size(NODE),
     Section.VALUES: record_size(VALUE),
     Section.BUILTINS: 4,
+    Section.STATEMENTS: record_size(STATEMENT),
 }
 #: The checksum covers the u64 words from here to the end: everything but what finds them and the sums themselves.
 SUMMED_FROM = 40

@@ -79,7 +79,8 @@ class Command(NamedTuple):
 class Config:
     """Every statement, in the order in which they count."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path = Path("/")) -> None:
+        self.root = root  # below which it was read
         self.aliases: list[Alias] = []
         self.options: list[Options] = []
         self.blacklist: list[Blacklist] = []
@@ -90,29 +91,21 @@ class Config:
         self.warnings: list[str] = []  # "FILE:LINE: why", one line each
 
 
-def read_config(
-    root: Path | None, *, paths: Sequence[Path] | None = None, also: Sequence[Path] = (), runs_commands: bool = False
-) -> Config:
+def read_config(root: Path | None, *, paths: Sequence[Path] | None = None, also: Sequence[Path] = ()) -> Config:
     """Read the modprobe.d directories below a root (None: the running system's), or the files and directories given.
 
     Files are read in the order of their names, across all directories; only `*.conf` counts in a directory. The
     files in `also` that are there come in between by their names as well, as kmod reads depmod's modules.softdep.
-    What cannot be read or means nothing is told in Config.warnings; so is every install command, unless the caller
-    runs them.
+    What cannot be read or means nothing is told in Config.warnings.
     """
     if paths is None:
         paths = [(root or Path("/")) / directory for directory in DIRECTORIES]
-    config = Config()
+    config = Config(root or Path("/"))
     for line, where in read_statements([*paths, *also], config.warnings):
-        known = len(config.installs)
         try:
             _parse(line, where, config)
         except ConfigError as error:
             config.warnings.append(f"{where}: {error}")
-        if not runs_commands:
-            for install in config.installs[known:]:
-                why = f"commands are not run at boot, {install.module} is loaded as usual"
-                config.warnings.append(f"{where}: install: {why}")
     return config
 
 

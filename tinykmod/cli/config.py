@@ -1,0 +1,19 @@
+"""The option of the commands that put modprobe.d into a boot index."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """-C as modprobe has it; args.config is None where it was not given."""
+    parser.add_argument("-C", "--config", action="append", type=_there, metavar="FILE|DIR",
+                        help="read this instead of ROOT's modprobe.d directories; repeatable")  # fmt: skip
+
+
+def _there(text: str) -> Path:
+    path = Path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"{text}: no such file or directory")
+    return path
