@@ -16,6 +16,9 @@ from once import once
 
 import tinykmod
 from tinykmod.bench import debian
+from tinykmod.index.compiler import compile_index
+from tinykmod.kmod.config import Config
+from tinykmod.modules.tree import read_tree
 
 #: So that a child process imports the package that the tests import, wherever it runs.
 _IMPORT_PATH = str(Path(tinykmod.__file__).parent.parent)
@@ -81,6 +84,15 @@ def depmod_root(kernel: debian.Kernel, shared_dir: Path) -> Path:
         subprocess.run(["/sbin/depmod", "-b", root, kernel.release], check=True)
 
     return once(shared_dir / "depmod-root", make)
+
+
+@pytest.fixture(scope="session")
+def kernel_index(kernel: debian.Kernel, shared_dir: Path) -> Path:
+    """The boot index of every module of Debian's kernel, under an empty configuration."""
+    return once(
+        shared_dir / f"{kernel.release}.tki",
+        lambda path: path.write_bytes(compile_index(read_tree(kernel.root, kernel.release), Config())),
+    )
 
 
 def _link_or_copy(source: str, target: str) -> None:

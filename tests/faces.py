@@ -13,6 +13,8 @@ from typing import Protocol
 from tinykmod import loaders
 from tinykmod.boot import cmdline
 from tinykmod.index.reader import Index
+from tinykmod.index.records import BootIndex
+from tinykmod.kmod.names import module_name
 
 #: Words a call of the loader: ARG_MAX is far above this many modaliases.
 BATCH = 1000
@@ -26,6 +28,9 @@ class Face(Protocol):
 
     def plan(self, index: Path, names: Sequence[str]) -> list[tuple[str, str, str]]:
         """(module, why, by) in load order."""
+
+    def loads(self, root: Path, release: str, name: str) -> list[tuple[str, str]]:
+        """(module, options) in load order, by the index in a root's lib/modules/RELEASE."""
 
     def options_of(self, text: str, module: str) -> str: ...
 
@@ -44,6 +49,9 @@ class Twin:
 
     def plan(self, index: Path, names: Sequence[str]) -> list[tuple[str, str, str]]:
         return [tuple(step) for step in Index(index.read_bytes(), str(index)).plan(names)]
+
+    def loads(self, root: Path, release: str, name: str) -> list[tuple[str, str]]:
+        return _loads(Index(index_in(root, release).read_bytes()), name)
 
     def options_of(self, text: str, module: str) -> str:
         return cmdline.options_of(text, module)
@@ -69,6 +77,9 @@ class Extension:
 
     def plan(self, index: Path, names: Sequence[str]) -> list[tuple[str, str, str]]:
         return [tuple(step) for step in self.core.Index(index.read_bytes(), str(index)).plan(names)]
+
+    def loads(self, root: Path, release: str, name: str) -> list[tuple[str, str]]:
+        return _loads(self.core.Index(index_in(root, release).read_bytes()), name)
 
     def options_of(self, text: str, module: str) -> str:
         return self.core.cmdline_options_of(text, module)
@@ -99,6 +110,9 @@ class Loader:
     def plan(self, index: Path, names: Sequence[str]) -> list[tuple[str, str, str]]:
         return [tuple(line.split("\t")) for line in self._run("resolve", index, *names)]
 
+    def loads(self, root: Path, release: str, name: str) -> list[tuple[str, str]]:
+        return insmods("\n".join(self._run("modprobe", "-D", "-d", root, "-S", release, name)))
+
     def options_of(self, text: str, module: str) -> str:
         return self._cmdline(text, module)[1]
 
@@ -118,6 +132,21 @@ class Loader:
     def _run(self, *words: str | Path, stdin: str = "") -> list[str]:
         done = subprocess.run([self.program, *words], input=stdin.encode(), capture_output=True, check=True)
         return done.stdout.decode("utf-8", "surrogateescape").split("\n")[:-1]
+
+
+def index_in(root: Path, release: str) -> Path:
+    return root / "lib/modules" / release / "tinykmod.tki"
+
+
+def insmods(text: str) -> list[tuple[str, str]]:
+    """(module, options) of the `insmod` lines that `modprobe -D` prints."""
+    lines = (line.split(" ", 2) for line in text.splitlines() if line.startswith("insmod "))
+    return [(module_name(path), options.strip()) for _, path, options in lines]
+
+
+def _loads(index: BootIndex, name: str) -> list[tuple[str, str]]:
+    steps = index.plan([name])
+    return [(step.module, index.options(step.module, step.by if step.why == "modalias" else "")) for step in steps]
 
 
 def _refusal(opened: type, index: Path) -> str:

@@ -64,7 +64,7 @@ cdef int load_module(Loader* loader, const Step* step, const char* by, const cha
         return 0
     else:
         if loader.verbose or loader.dry_run:
-            print_insmod(loader, path, buffer, step, by)
+            print_insmod(loader, path, &options, extra, step, by)
         if record.flags & MODULE_FLAG_INSTALL and not loader.dry_run:
             log_install(loader, name, b"its install command at ", b" is not run at boot; it is loaded as usual")
         result = 0 if loader.dry_run else load_file(loader.modules_fd, path, buffer, record.flags, &why)
@@ -179,15 +179,18 @@ cdef void put_module_path(Text* text, const Loader* loader, const char* path) no
     put(text, path)
 
 
-cdef void print_insmod(Loader* loader, const char* path, const char* options, const Step* step,
+cdef void print_insmod(Loader* loader, const char* path, const Text* options, const char* extra, const Step* step,
                        const char* by) noexcept nogil:
-    # A line on standard output: `insmod PATH OPTIONS` as modprobe -v prints it; coldplug says why behind it.
+    # A line on standard output: `insmod PATH OPTIONS` as modprobe -v prints it, with a blank behind what the
+    # configuration gives; coldplug says why behind it.
     cdef char buffer[8192]
     cdef Text text = text_over(buffer, sizeof(buffer))
     put(&text, b"insmod ")
     put_module_path(&text, loader, path)
     put_char(&text, c' ')
-    put(&text, options)
+    put(&text, options.data)
+    if options.used and extra[0] == 0 and not loader.explain:
+        put_char(&text, c' ')
     print_action(loader, &text, step, by)
 
 

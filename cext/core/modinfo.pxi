@@ -11,7 +11,8 @@ cdef void print_field(const char* field, ElfName key, ElfName value) noexcept no
     if field == NULL:
         put_bytes(&text, key.text, key.size)
         put_char(&text, c':')
-        put_padding(&text, 15 - <int>key.size)
+        # Behind a longer key kmod puts as many blanks as it is too long.
+        put_padding(&text, 15 - <int>key.size if key.size < 15 else <int>key.size - 15)
     elif not elf_is(key, field, strlen(field)):
         return
     put_bytes(&text, value.text, value.size)
@@ -46,27 +47,29 @@ cdef bint cut_colon(ElfName* rest, ElfName* name) noexcept nogil:
     return True
 
 
-cdef void print_parameter(Elf elf, ElfName wanted) noexcept nogil:
+cdef void print_parameter(Elf elf, ElfName wanted, const char* field) noexcept nogil:
     # `parm: NAME:DESCRIPTION (TYPE)`, put together from the two fields that tell them. ELF is a copy: read anew.
     cdef char buffer[4096]
     cdef Text text = text_over(buffer, sizeof(buffer))
     cdef ElfName key, value, name
     cdef ElfName said = as_name(b"")
     cdef ElfName kind = as_name(b"")
+    cdef bint braced = field != NULL  # without a description only there (kmod)
     while elf_next_modinfo(&elf, &key, &value) > 0:
         if is_parameter(key) and cut_colon(&value, &name) and elf_is(name, wanted.text, wanted.size):
             if elf_is(key, b"parm", 4):
                 said = value
+                braced = True
             else:
                 kind = value
     put_bytes(&text, wanted.text, wanted.size)
     put_char(&text, c':')
     put_bytes(&text, said.text, said.size)
     if kind.size:
-        put(&text, either(said.size != 0, b" (", b""))
+        put(&text, either(braced, b" (", b""))
         put_bytes(&text, kind.text, kind.size)
-        put(&text, either(said.size != 0, b")", b""))
-    print_text(NULL, b"parm", buffer)
+        put(&text, either(braced, b")", b""))
+    print_text(field, b"parm", buffer)
 
 
 cdef const char* modinfo_elf(const char* field, const void* data, uint64_t size) noexcept nogil:
@@ -77,6 +80,7 @@ cdef const char* modinfo_elf(const char* field, const void* data, uint64_t size)
     cdef int i
     cdef int n = 0
     cdef int found
+    cdef bint types = field != NULL and strcmp(field, b"parmtype") == 0
     if names == NULL:
         return b"out of memory"
     if elf_open(&elf, <const uint8_t*>data, size) != 0:
@@ -84,7 +88,7 @@ cdef const char* modinfo_elf(const char* field, const void* data, uint64_t size)
     whole = elf
     found = elf_next_modinfo(&elf, &key, &value)
     while found > 0:
-        if field != NULL or not is_parameter(key):
+        if types or not is_parameter(key):
             print_field(field, key, value)
         elif n < PARAMETERS_MOST and cut_colon(&value, &name):
             i = 0
@@ -96,7 +100,7 @@ cdef const char* modinfo_elf(const char* field, const void* data, uint64_t size)
         found = elf_next_modinfo(&elf, &key, &value)
     while n > 0:
         n -= 1
-        print_parameter(whole, names[n])
+        print_parameter(whole, names[n], field)
     return either(found < 0, b"no module that can be read", NULL)
 
 

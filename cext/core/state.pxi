@@ -71,6 +71,13 @@ cdef bint state_prepare(Loader* loader) noexcept nogil:
     return True
 
 
+cdef void state_forget(Loader* loader) noexcept nogil:
+    # What was planned and tried: after a dry run nothing has changed.
+    loader.plan.n_steps = 0
+    memset(loader.plan.visited, 0, loader.index.count[<int>SECTION_MODULES])
+    memset(loader.states, 0, loader.index.count[<int>SECTION_MODULES])
+
+
 cdef uint32_t state_keep_text(Loader* loader, const char* text) noexcept nogil:
     # Keep TEXT and give its offset in `texts`; 0, the empty text, where there is no room.
     cdef size_t n = strlen(text) + 1

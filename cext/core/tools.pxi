@@ -262,6 +262,7 @@ cdef int modprobe_main(int argc, char** argv) noexcept nogil:
         return modprobe_config(&loader.index)
     if options.resolve or options.remove:
         for i in range(first, argc if options.all or options.remove else first + 1):
+            state_forget(&loader)
             if (modprobe_remove if options.remove else modprobe_resolve)(&loader, argv[i]) != 0:
                 result = 1
         return result
@@ -276,6 +277,8 @@ cdef int modprobe_main(int argc, char** argv) noexcept nogil:
         result = modprobe_one(&loader, argv[first], buffer)
         argc = first
     for i in range(first, argc):
+        if options.dry_run:
+            state_forget(&loader)
         if modprobe_one(&loader, argv[i], b"") != 0:
             result = 1
     trace_write(&loader)

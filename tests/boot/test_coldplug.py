@@ -38,6 +38,21 @@ def test_pure_python_and_the_loader_print_one_plan(root: Path, tmp_path: Path, r
     assert not any("spare" in line for line in lines)
 
 
+def test_both_print_what_is_forbidden_and_what_needs_it(tmp_path: Path, run_tinykmod: Run) -> None:
+    config = "install base /bin/false\ninstall spare /bin/true\nalias pci:unknown crc\noptions pci:unknown x=1\n"
+    root = image(tmp_path / "root", config)
+    sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
+    pure = run_tinykmod("coldplug", "--dry-run", "--sysroot", sysroot, "-b", root, RELEASE, TINYKMOD_PURE="1")
+    loader = subprocess.run([loaders.find(), "coldplug", "-n", "-d", root, "-S", RELEASE, "--sysroot", sysroot],
+                            capture_output=True, text=True, check=False)  # fmt: skip
+    assert (pure.returncode, pure.stdout, pure.stderr) == (loader.returncode, loader.stdout, loader.stderr)
+    assert pure.returncode == 1
+    assert "install /bin/false  # dependency: disk" in pure.stdout.splitlines()
+    assert "install /bin/true  # modalias: pci:disk1" in pure.stdout.splitlines()
+    assert f"insmod {root}/lib/modules/{RELEASE}/kernel/crc.ko x=1 # modalias: pci:unknown" not in pure.stdout
+    assert pure.stderr.count("it needs base, which was not loaded\n") == 2
+
+
 def test_an_index_answers_instead_of_the_tree(root: Path, tmp_path: Path, run_tinykmod: Run) -> None:
     sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
     words = ("coldplug", "--dry-run", "--sysroot", sysroot, "-b", root)

@@ -58,20 +58,26 @@ def twin_calls(root: Path, sysroot: Path, fail: Mapping[str, int]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("cmdline", "fail"),
+    ("config", "cmdline", "fail"),
     [
-        ("", {}),
-        ("disk.b=2 base.c=3 quiet", {}),
-        ("modprobe.blacklist=sound,base", {}),
-        ("module_blacklist=base", {}),
-        ("", {"base": errno.ENOEXEC}),
-        ("", {"crc": errno.ENODEV, "disk": errno.EEXIST}),
-        ("", {"disk": errno.EINVAL}),
+        ("", "", {}),
+        ("", "disk.b=2 base.c=3 quiet", {}),
+        ("", "modprobe.blacklist=sound,base", {}),
+        ("", "module_blacklist=base", {}),
+        ("", "", {"base": errno.ENOEXEC}),
+        ("", "", {"crc": errno.ENODEV, "disk": errno.EEXIST}),
+        ("", "", {"disk": errno.EINVAL}),
+        ("install base /bin/false\n", "", {}),
+        ("install base /bin/true\n", "", {}),
+        ("install disk /bin/false\nsoftdep disk post: sound\n", "", {}),
+        ("install crc /bin/false\ninstall spare /bin/x\n", "", {}),
+        ("alias pci:disk* spare\noptions pci:disk* b=2\noptions pci:packed c=3\n", "spare.d=4", {}),
     ],
 )
 def test_loader_and_twin_load_alike(
-    root: Path, tmp_path: Path, run_fake: Run, cmdline: str, fail: dict[str, int]
+    tmp_path: Path, run_fake: Run, config: str, cmdline: str, fail: dict[str, int]
 ) -> None:
+    root = image(tmp_path / "root", f"options disk a=1\n{config}")
     sysroot = make_sysroot(tmp_path / "sysroot", DEVICES, cmdline)
     done = run_fake("tinykmod", "coldplug", "-d", root, "-S", RELEASE, "--sysroot", sysroot, fail=fail)
     assert calls(done) == twin_calls(root, sysroot, fail)
@@ -140,6 +146,51 @@ def test_a_blacklisted_module_loads_by_name_only(tmp_path: Path, run_fake: Run) 
     base = ("-d", root, "-S", RELEASE)
     assert calls(run_fake("modprobe", *base, "pci:sound1")) == []
     assert calls(run_fake("modprobe", *base, "sound")) == ["base.ko = 0", "sound.ko = 0"]
+
+
+def test_a_refused_module_fails_what_needs_it_in_one_line_each(tmp_path: Path, run_fake: Run) -> None:
+    root = image(tmp_path / "root", "# no base\ninstall base /bin/false\n")
+    sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
+    done = run_fake("tinykmod", "coldplug", "-d", root, "-S", RELEASE, "--sysroot", sysroot)
+    assert done.returncode == 1
+    assert sorted(call.split(".")[0] for call in calls(done)) == ["crc", "packed", "spare"]
+    assert sorted(done.stderr.splitlines()) == [
+        "tinykmod: module base: not loaded: install /bin/false at /etc/modprobe.d/test.conf:2",
+        "tinykmod: module disk: it needs base, which was not loaded",
+        "tinykmod: module sound: it needs base, which was not loaded",
+    ]
+    alone = run_fake("modprobe", "-d", root, "-S", RELEASE, "base")
+    assert (alone.returncode, calls(alone), alone.stderr.count("\n")) == (1, [], 1)
+
+
+def test_what_needs_a_skipped_module_is_loaded_without_it(tmp_path: Path, run_fake: Run) -> None:
+    root = image(tmp_path / "root", "install base /bin/true\n")
+    done = run_fake("modprobe", "-d", root, "-S", RELEASE, "sound")
+    assert (done.returncode, calls(done)) == (0, ["sound.ko = 0"])
+    assert done.stderr == "tinykmod: module base: not loaded: install /bin/true at /etc/modprobe.d/test.conf:1\n"
+    assert run_fake("modprobe", "-d", root, "-S", RELEASE, "base").returncode == 0
+
+
+def test_a_forbidden_module_that_is_there_is_there(tmp_path: Path, run_fake: Run) -> None:
+    root = image(tmp_path / "root", "install base /bin/false\n")
+    sysroot = tmp_path / "sysroot"
+    (sysroot / "sys/module/base").mkdir(parents=True)
+    (sysroot / "sys/module/base/initstate").write_text("live\n")
+    done = run_fake("modprobe", "-d", root, "-S", RELEASE, "--sysroot", sysroot, "sound")
+    assert (done.returncode, done.stderr, calls(done)) == (0, "", ["sound.ko = 0"])
+
+
+def test_an_install_command_is_named_and_not_run(tmp_path: Path, run_fake: Run) -> None:
+    root = image(tmp_path / "root", "\ninstall sound touch /tmp/was-run\n")
+    done = run_fake("modprobe", "-d", root, "-S", RELEASE, "sound")
+    assert (done.returncode, calls(done)) == (0, ["base.ko = 0", "sound.ko = 0"])
+    where = "/etc/modprobe.d/test.conf:2"
+    said = f"module sound: its install command at {where} is not run at boot; it is loaded as usual"
+    assert done.stderr == f"tinykmod: {said}\n"
+    directory = root / "lib/modules" / RELEASE
+    index = Index((directory / "tinykmod.tki").read_bytes())
+    notes = [loaded.note for loaded in load(index, index.plan(["sound"]), Fake({}), directory)]
+    assert notes == ["", said.partition(": ")[2]]
 
 
 def test_modules_that_are_live_are_left_alone(root: Path, tmp_path: Path, run_fake: Run) -> None:

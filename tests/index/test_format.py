@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from faces import Face
+from forging import EDITS, forge
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from make_tree import RELEASE, make_tree
@@ -20,7 +20,7 @@ from tinykmod.cli import main
 from tinykmod.errors import IndexFormatError, TinykmodError
 from tinykmod.index.compiler import compile_index
 from tinykmod.index.reader import Index
-from tinykmod.index.schema import HEADER, ModuleFlag, Root, checksum, layout
+from tinykmod.index.schema import ModuleFlag, Root
 from tinykmod.kmod.config import Config, read_config
 from tinykmod.modules.tree import read_tree
 
@@ -120,24 +120,6 @@ def test_two_words_that_changed_places_are_noticed(face: Face, data: bytes, tmp_
     path = tmp_path / "swapped.tki"
     path.write_bytes(damaged)
     assert "checksum" in face.refusal(path)
-
-
-#: (where from the directory of sections on, the word that is put there): small ones are nearly right.
-EDITS = st.lists(
-    st.tuples(st.floats(0, 1, exclude_max=True), st.one_of(st.integers(0, 2**32 - 1), st.integers(0, 40))), max_size=6
-)
-
-
-def forge(data: bytes, edits: list[tuple[float, int]]) -> bytes:
-    """DATA with words changed and the checksum put right."""
-    forged = bytearray(data)
-    for where, word in edits:
-        at = 80 + int(where * (len(data) - 84)) // 4 * 4
-        forged[at : at + 4] = struct.pack("<I", word)
-    names = list(HEADER)
-    at = struct.calcsize("<" + layout({name: HEADER[name] for name in names[: names.index("sum")]}))
-    forged[at : at + 16] = struct.pack("<QQ", *checksum(forged, "little"))
-    return bytes(forged)
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])

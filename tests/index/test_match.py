@@ -273,3 +273,8 @@ def test_command_tells_what_the_blacklist_keeps_out(
     assert done.stdout.splitlines() == [
         "dev:top1: top (blacklisted)  dev:top*", "top: top  by name", "dev:x: in (builtin)  dev:*",
     ]  # fmt: skip
+
+
+def test_what_is_longer_than_any_event_matches_nothing(face: Face, tmp_path: Path) -> None:
+    index = build(make_tree(tmp_path / "root", {"kernel/long.ko": {"modinfo": [("alias", "x*")]}}))
+    assert face.lookup(index, ["x" * 4095, "x" * 4096]) == [[("long", "x*")], []]
