@@ -11,7 +11,7 @@ import pytest
 
 from tinykmod import loaders
 from tinykmod.bench.disk import SENTINEL
-from tinykmod.bench.machines import AHCI, NO_DISK, NVME, REFERENCE, VIRTIO_BLK
+from tinykmod.bench.machines import AHCI, NO_DISK, NVME, REFERENCE, VIRTIO_BLK, Machine
 from tinykmod.bench.report import timeline
 
 UUID = "7b1c9e5e-0f4b-4d8e-9a41-3f2d8c6b1a02"
@@ -336,3 +336,90 @@ echo "depth $(/bin/busybox cat /sys/module/virtio_blk/parameters/queue_depth)"
 """
     result = start(f"root=UUID={UUID} virtio_blk.queue_depth=32", disk(init_script=init))
     assert "depth 32" in result.lines, result.tail(40)
+
+
+MODPROBE_D = """\
+options virtio_blk queue_depth=16
+blacklist i6300esb
+install ahci /bin/false
+install i2c_i801 /bin/busybox touch /was-run
+alias ours i2c_i801
+options ours disable_features=0x10
+"""
+#: Stands where the image's shell would: it runs when no root has come. busybox's shell prefers its own applets.
+TOOLS = """\
+#!/bin/busybox sh
+bb=/bin/busybox
+for module in virtio_blk i6300esb ahci i2c_i801; do [ -d /sys/module/$module ] && echo "has $module"; done
+for module in i6300esb ahci; do [ -e /lib/modules/*/kernel/*/*/$module.ko ] || echo "image lacks $module"; done
+echo "depth $($bb cat /sys/module/virtio_blk/parameters/queue_depth)"
+[ -e /was-run ] && echo "was run"
+$bb dmesg | $bb sed -n 's/.*tinykmod: module/note/p'
+echo "noted"
+/sbin/modprobe -R ours
+echo "resolved $?"
+/sbin/modprobe -D ours
+echo "depends $?"
+/sbin/modprobe -c
+echo "config $?"
+echo "name $(/sbin/modinfo -F name ours)"
+/sbin/modinfo i2c_i801
+echo "modinfo $?"
+/sbin/modprobe -r ours
+echo "removed $?"
+for module in i2c_i801 i2c_smbus; do [ -d /sys/module/$module ] || echo "without $module"; done
+/sbin/modprobe ours
+echo "loaded $? with $($bb cat /sys/module/i2c_i801/parameters/disable_features)"
+/sbin/modprobe ahci
+echo "refused $?"
+/sbin/modprobe -r virtio
+echo "in use $?"
+$bb poweroff -f
+"""
+
+
+def test_what_modprobe_d_says_acts_at_boot_and_the_tools_know_it(
+    start, disk, kernel, busybox, run_tinykmod, tmp_path
+):
+    config, tools, image = tmp_path / "user.conf", tmp_path / "tools", tmp_path / "image"
+    config.write_text(MODPROBE_D)
+    tools.write_text(TOOLS)
+    tools.chmod(0o755)
+    words = ("-b", kernel.root, "-C", config, "-o", image, "--add", "i6300esb", "--file", f"{tools}:/bin/sh",
+             "--file", f"{busybox}:/bin/busybox", kernel.release)  # fmt: skip
+    made = run_tinykmod("initramfs", *words)
+    assert made.returncode == 0, made.stderr
+    assert made.stderr.count("\n") == 1
+    assert f"{config}:4: install: commands are not run at boot" in made.stderr
+    machine = Machine("watchdog", (*VIRTIO_BLK.args, "-device", "i6300esb"))
+    result = start("root=LABEL=none rd.tinykmod.timeout=2", disk(), machine=machine, initrd=image)
+    assert result.ended == "poweroff", result.tail(60)
+    said = result.lines
+    assert "in use 1" in said, result.tail(90)
+    # What was said.
+    assert [line for line in said if line.startswith(("has ", "image lacks ", "depth ", "was run"))] == [
+        "has virtio_blk", "has i2c_i801", "depth 16",
+    ]  # fmt: skip
+    assert sorted(line for line in said if line.startswith("note ")) == [
+        f"note ahci: not loaded: install /bin/false at {config}:3",
+        f"note i2c_i801: its install command at {config}:4 is not run at boot; it is loaded as usual",
+    ]
+    # The tools.
+    directory = f"/lib/modules/{kernel.release}/kernel/drivers/i2c"
+    after = said[said.index("noted") + 1 :]
+    assert after[: after.index("resolved 0")] == ["i2c_i801"]
+    assert after[after.index("resolved 0") + 1 : after.index("depends 0")] == [
+        f"insmod {directory}/i2c-smbus.ko ", f"insmod {directory}/busses/i2c-i801.ko disable_features=0x10 ",
+    ]  # fmt: skip
+    printed = after[after.index("depends 0") + 1 : after.index("config 0")]
+    assert sorted(printed) == sorted(MODPROBE_D.splitlines())
+    assert "name i2c_i801" in after
+    told = after[after.index("name i2c_i801") + 1 : after.index("modinfo 0")]
+    assert told[0] == f"filename:       {directory}/busses/i2c-i801.ko"
+    assert "depends:        i2c-smbus" in told
+    assert any(line.startswith("parm:           disable_features:") for line in told)
+    rest = after[after.index("modinfo 0") + 1 :]
+    assert [line for line in rest if line.startswith(("removed", "without", "loaded", "refused", "in use"))] == [
+        "removed 0", "without i2c_i801", "without i2c_smbus", "loaded 0 with 16", "refused 1", "in use 1",
+    ]  # fmt: skip
+    assert "tinykmod: module virtio: in use" in rest
