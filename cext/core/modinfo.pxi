@@ -73,7 +73,7 @@ cdef void print_parameter(Elf elf, ElfName wanted, const char* field) noexcept n
 
 
 cdef const char* modinfo_elf(const char* field, const void* data, uint64_t size) noexcept nogil:
-    # The fields of a .ko in their order; the parameters come last and backwards (kmod). NULL, or why it cannot be read.
+    # The fields of a .ko in their order; the parameters come last and backwards (kmod). NULL, or why not.
     cdef Elf elf, whole
     cdef ElfName key, value, name
     cdef ElfName* names = <ElfName*>take_pages(PARAMETERS_MOST * sizeof(ElfName))
@@ -122,7 +122,8 @@ cdef bint modinfo_file(Loader* loader, int directory, const char* path, const ch
     return why == NULL
 
 
-cdef void print_aliases(Search* search, uint32_t parent, uint32_t depth, uint32_t module, const char* field) noexcept nogil:
+cdef void print_aliases(Search* search, uint32_t parent, uint32_t depth, uint32_t module,
+                        const char* field) noexcept nogil:
     # The patterns below a node that lead to MODULE.
     cdef const BootIndex* ix = search.ix
     cdef const Node* node = ix.nodes + parent

@@ -80,8 +80,8 @@ cdef bint lookup(Search* search, const char* name) noexcept nogil:
 
 cdef void plan_add(Plan* plan, const BootIndex* ix, uint32_t module, uint32_t parent, uint32_t why) noexcept nogil:
     # Append what MODULE needs and MODULE itself, each once over the plan's life. For each dependency and then the
-    # module: its `pre` softdeps with all they need, it, its `post` softdeps (kmod's order). A module that is forbidden
-    # has its place, since what needs it must know of it, but nothing is loaded on its behalf.
+    # module: its `pre` softdeps with all they need, it, its `post` softdeps (kmod's order). A module that is
+    # forbidden has its place, since what needs it must know of it, but nothing is loaded on its behalf.
     cdef const uint32_t* deps
     cdef uint32_t i, n
     if module >= ix.count[<int>SECTION_MODULES] or plan.visited[module]:

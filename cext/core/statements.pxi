@@ -46,8 +46,8 @@ cdef bint alias_leads(const BootIndex* ix, const char* pattern, const char* modu
 
 
 cdef void put_options(Text* out, const BootIndex* ix, const Module* module, const char* alias) noexcept nogil:
-    # What the configuration gives to MODULE. With ALIAS, the name that led to it, also what is given to that name or to
-    # the pattern of the `alias` statement that led from it to MODULE, each in its place.
+    # What the configuration gives to MODULE. With ALIAS, the name that led to it, also what is given to that name or
+    # to the pattern of the `alias` statement that led from it to MODULE, each in its place.
     cdef char used[MATCH_TEXT]
     cdef Text text = text_over(used, sizeof(used))
     cdef const char* own = index_string(ix, module.name)

@@ -45,8 +45,8 @@ cdef bint has_char(const char* text, char c) noexcept nogil:
 
 cdef bint tool_options(Options* options, int argc, char** argv, int* first, const char* usage, const char* values,
                        const char* flags) noexcept nogil:
-    # Options in front of the words: those of the letters VALUES with a word behind them, those of the letters FLAGS also
-    # together (-qn). False: a wrong one, and the usage was printed.
+    # Options in front of the words: those of the letters VALUES with a word behind them, those of the letters FLAGS
+    # also together (-qn). False: a wrong one, and the usage was printed.
     cdef const char* word
     cdef const char* value
     cdef int i = 1
@@ -247,8 +247,7 @@ cdef int modprobe_main(int argc, char** argv) noexcept nogil:
     cdef Loader loader
     cdef char buffer[4096]
     cdef Text extra = text_over(buffer, sizeof(buffer))
-    cdef const char* usage = (b"modprobe [-qnvDR] [-d ROOT] [-S VERSION] [-a|-r] NAME|ALIAS [PARAM=VALUE...]\n"
-                               b"       modprobe -c [-d ROOT] [-S VERSION]")
+    cdef const char* usage = b"modprobe [-qnvDR] [-d ROOT] [-S VERSION] [-a|-r|-c] NAME|ALIAS [PARAM=VALUE...]"
     cdef int first, i
     cdef int result = 0
     if not tool_options(&options, argc, argv, &first, usage, b"dS", b"qanvDRrc"):
@@ -268,7 +267,8 @@ cdef int modprobe_main(int argc, char** argv) noexcept nogil:
         return result
     # -D tells what would be loaded into a kernel that has nothing.
     loader.check_live = not options.depends
-    modprobe_trace(&loader)
+    if not options.dry_run:
+        modprobe_trace(&loader)
     if not options.all:
         join_options(&extra, argc, argv, first + 1)
         if extra.cut:

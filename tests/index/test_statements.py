@@ -59,9 +59,7 @@ def test_dump_shows_each_statement_with_its_place(tmp_path: Path, run_tinykmod: 
     }  # fmt: skip
 
 
-def test_config_may_come_from_elsewhere(
-    tmp_path: Path, run_tinykmod: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_config_may_come_from_elsewhere(tmp_path: Path, run_tinykmod: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_tree(tmp_path / "root", {"kernel/disk.ko": {}}, config="options disk own=1\n")
     (root / "conf.d").mkdir()
     (root / "conf.d/b.conf").write_text("options disk b=2\n")
@@ -129,6 +127,19 @@ def test_a_forbidden_module_has_its_place_and_nothing_is_loaded_for_it(face: Fac
     assert face.plan(index, ["disk"]) == [("disk", "request", "disk")]
     assert face.plan(index, ["sound"]) == [("base", "dependency", "sound"), ("sound", "request", "sound")]
     assert face.loads(root, RELEASE, "crc") == [("crc", "")]
+
+
+def test_a_forbidden_alias_leads_nowhere(face: Face, tmp_path: Path) -> None:
+    config = (
+        "install pci:sound1 /bin/true\ninstall pci:disk* /bin/false\ninstall pci:packed /bin/x\ninstall in /bin/false"
+    )
+    modules = {"kernel/a.ko": {"modinfo": [("alias", "pci:*")]}}
+    root = make_tree(tmp_path / "root", modules, builtin={"in": []}, config=f"{config}\n")
+    file = tmp_path / "x.tki"
+    file.write_bytes(compile_index(read_tree(root, RELEASE), read_config(root)))
+    a = [("a", "pci:*")]
+    names = ["pci:sound1", "pci:sound2", "pci:disk1", "pci:packed", "in"]
+    assert face.lookup(file, names) == [[], a, a, a, [("in", "")]]
 
 
 @pytest.mark.parametrize(

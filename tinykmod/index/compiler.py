@@ -162,10 +162,17 @@ class _Parts:
         self.statements = list(self._statements(compiler.config))
 
     def _patterns(self, compiler: _Compiler, builtin: Mapping[str, int]) -> tuple[Iterable[Pattern], ...]:
+        config = compiler.config
+        known = {module.name for module in compiler.tree.modules} | set(builtin)
+        # Where an install command has the name of no module, kmod runs it instead of looking the name up as an alias.
+        nowhere = (item.module for item in config.installs if _forbids(item) and item.module not in known)
         return (
             (
-                Pattern(alias.pattern, self.positions.get(module_name(alias.module), NONE))
-                for alias in compiler.config.aliases
+                *(
+                    Pattern(alias.pattern, self.positions.get(module_name(alias.module), NONE))
+                    for alias in config.aliases
+                ),
+                *(Pattern(name, NONE) for name in nowhere if not re.search(r"[*?[\\]", name)),
             ),
             (Pattern(alias, position) for position, module in enumerate(self.modules) for alias in module.aliases),
             (
@@ -176,7 +183,6 @@ class _Parts:
                 if key == "alias"
             ),
         )
-
 
     def _statements(self, config: Config) -> Iterator[tuple[int, int, int, int, StatementKind]]:
         text = self.strings.text
