@@ -83,7 +83,9 @@ cdef bint put_node(Buffer* out, ElfName alias) noexcept nogil:
     return put_number_of(out, &alias)
 
 
-cdef bint put_devname(Buffer* out, ElfSpan record, ElfName module, Buffer* node, Buffer* scratch) noexcept nogil:
+cdef bint put_devname(
+    Buffer* out, ElfSpan record, ElfName module, Buffer* node, Buffer* scratch
+) noexcept nogil:
     # A module's line in modules.devname, if it has one. False for a name without a node.
     cdef Entry entry
     cdef ElfName name

@@ -11,7 +11,7 @@ cdef struct Graph:
     # direct[first[N]] up to direct[first[N + 1]], u32 each.
     Buffer direct
     size_t* first
-    # order[rank] is a module, each before those that it needs; needs[rank] are the ranks of all that it needs, as bits.
+    # order[rank] is a module, each before those that it needs; needs[rank] the ranks of all that it needs, as bits.
     uint32_t* order
     uint64_t* needs
     size_t words  # of 64 bits, for one module's

@@ -113,8 +113,7 @@ class Machine:
         self.told: list[str] = []
 
     def modprobe(self, **flags: object) -> Modprobe:
-        config = read_config(None, paths=[self.config], also=[self.files.directory / "modules.softdep"],
-                             runs_commands=True)  # fmt: skip
+        config = read_config(None, paths=[self.config], also=[self.files.directory / "modules.softdep"])
         return Modprobe(
             self.files, config, Flags(**flags), system=lambda: self.kernel, show=self.shown.append,
             say=lambda severity, text: self.told.append(f"{severity.value}: {text}"), kernel=self.kernel.root,
