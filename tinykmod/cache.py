@@ -7,7 +7,12 @@ from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """$XDG_CACHE_HOME/tinykmod, or ~/.cache/tinykmod."""
+    """$XDG_CACHE_HOME/tinykmod, else ~/.cache/tinykmod; /var/cache/tinykmod for a user without a home directory."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG base directory specification: a relative path there is to be ignored.
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "tinykmod"
+    if base.startswith("/"):
+        return Path(base) / "tinykmod"
+    try:
+        return Path.home() / ".cache/tinykmod"
+    except RuntimeError:
+        return Path("/var/cache/tinykmod")

@@ -80,7 +80,11 @@ def run(args: argparse.Namespace) -> int:
         target.mkdir(parents=True, exist_ok=True)
     replace_all(target, made.files)
     if cache is not None:
-        cache.write([reading.record(number) for number in range(len(files))], made.files)
+        try:
+            cache.write([reading.record(number) for number in range(len(files))], made.files)
+        except OSError as error:
+            # The next -A reads everything again; what was asked for is done.
+            _warn(f"{error.filename}: {error.strerror}, so nothing is remembered")
     return 0
 
 

@@ -36,7 +36,7 @@ GRAIN = 100_000_000
 class DepmodCache:
     """The cache for one tree's directory and the directory that takes its files.
 
-    inputs is what else the files depend on. Raises OSError.
+    inputs is what else the files depend on.
     """
 
     def __init__(self, directory: Path, target: Path, files: Sequence[ModuleFile], inputs: object) -> None:
@@ -120,6 +120,6 @@ def _load(path: Path) -> tuple[dict[str, Any], bytes]:
                 if crc == b"%d\n" % zlib.crc32(body):
                     header, _, records = body.partition(b"\n")
                     return json.loads(header), records
-    except FileNotFoundError:
-        pass
+    except (OSError, ValueError):
+        pass  # what cannot be read or makes no sense is written anew
     return {}, b""
