@@ -70,8 +70,8 @@ def report(metas: Sequence[str], pairs: int) -> str:
     how = (
         f"{kmod}; tinykmod with its {core.NAME} core on Python {platform.python_version()}; {os.cpu_count()} "
         f"processors ({processor()}). Whole processes, files in the page cache, each depmod writing into a directory "
-        f"of its own with links to the same modules; medians of {pairs} rounds in which they took turns. The ratio is the "
-        "median of the rounds' ratios of wall time, the peak that of resident memory."
+        f"of its own with links to the same modules; medians of {pairs} rounds in which they took turns. The ratio "
+        "is the median of the rounds' ratios of wall time, the peak that of resident memory."
     )
     lines = [
         textwrap.fill(how, 118),

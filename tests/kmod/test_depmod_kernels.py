@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from conftest import IMPORT_PATH
 from once import once
 
 from tinykmod.bench.debian import fetch_kernel
 from tinykmod.kmod.binindex import read_index
-from tinykmod.kmod.depmod import FROM_BUILD, make
-from tinykmod.modules.tree import read_tree
+from tinykmod.kmod.depmod import FROM_BUILD
 
 #: kmod 30 writes no modules.weakdep; kmod 34 does.
 TEXTS = ("modules.dep", "modules.alias", "modules.softdep", "modules.symbols", "modules.devname")
@@ -103,6 +106,22 @@ def test_debians_modprobe_gives_the_same_answers(written: Written) -> None:
 
 
 @pytest.mark.parametrize("written", [ARM64], indirect=True, ids=["plain-arm64"])
-def test_the_library_makes_what_the_command_wrote(written: Written) -> None:
-    made = make(read_tree(written.ours, written.release)).files
+def test_pure_python_writes_the_same_and_shows_how_far_it_is(written: Written, tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tinykmod", "depmod", "-b", written.ours, "-o", tmp_path, written.release],
+        stderr=theirs, env={**os.environ, "TINYKMOD_PURE": "1", "PYTHONPATH": IMPORT_PATH},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: the other end was closed
+        while more := os.read(ours, 1 << 16):
+            shown += more
+    os.close(ours)
+    assert process.wait() == 0
+    total = len(read_index(written.file(written.ours, "modules.dep.bin"), "modules.dep.bin"))
+    assert b"\rreading modules: 1 of %d" % total in shown
+    assert shown.endswith(b"\rreading modules: %d of %d\r\x1b[K" % (total, total)), "it is taken away at the end"
+    made = {path.name: path.read_bytes() for path in (tmp_path / "lib/modules" / written.release).iterdir()}
+    assert len(made) == len(TEXTS) + len(INDEXES) + 1
     assert made == {name: written.file(written.ours, name) for name in made}
