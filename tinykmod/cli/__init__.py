@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import io
 import os
@@ -106,6 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
+    if argv is None:
+        # The process ends before cycles could matter; looking for them goes through all that was read, many times.
+        gc.disable()
     # Ended from outside, what was begun is taken away as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
