@@ -30,9 +30,9 @@ from tinykmod.bench.debian import Kernel, fetch_busybox, fetch_kernel
 from tinykmod.bench.disk import REPORTING_INIT, make_root_disk
 from tinykmod.bench.machines import MACHINES, Machine
 from tinykmod.bench.qemu import boot
-from tinykmod.bench.trace import Event
 from tinykmod.errors import TinykmodError
 from tinykmod.image import cpio
+from tinykmod.trace.events import Event
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -12,13 +12,13 @@ import pytest
 from boot_cases import DEVICES, MODULES, image, make_sysroot
 from make_tree import RELEASE, make_tree
 
-from tinykmod.bench.trace import read_trace
 from tinykmod.boot.load import load, plan
 from tinykmod.boot.sysfs import modaliases
 from tinykmod.index.compiler import compile_index
 from tinykmod.index.reader import Index
 from tinykmod.kmod.config import read_config
 from tinykmod.modules.tree import read_tree
+from tinykmod.trace.events import read_trace
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -16,8 +16,8 @@ from typing import IO, Literal
 
 from tinykmod.bench.disk import DMESG_BEGIN, DMESG_END, TRACE_BEGIN, TRACE_END
 from tinykmod.bench.machines import VIRTIO_BLK, Machine
-from tinykmod.bench.trace import Event, read_trace
 from tinykmod.errors import TinykmodError
+from tinykmod.trace.events import Event, read_trace
 
 #: panic=-1 with -no-reboot: a kernel that panics ends QEMU at once.
 APPEND = "console=ttyS0 quiet panic=-1"

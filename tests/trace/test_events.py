@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinykmod.bench import report
-from tinykmod.bench.trace import EVENTS, read_trace
 from tinykmod.errors import TinykmodError
+from tinykmod.trace import timeline
+from tinykmod.trace.events import EVENTS, read_trace
 
 DOCUMENT = Path(__file__).parents[2] / "docs/trace-format.md"
 MODULE = {"t": 5, "ev": "module", "name": "ext4", "why": "root", "by": "ext4", "dur": 7, "result": -2}
@@ -31,7 +31,7 @@ def test_events_come_in_order_of_time_whoever_wrote_them_first():
 
 def test_document_and_timeline_name_the_same_reasons():
     reasons = re.findall(r"^\| `(?!why`)(\w+)` \| [^|]+ \|$", DOCUMENT.read_text(), re.MULTILINE)
-    assert set(reasons) == {"modalias", *report.REASONS}
+    assert set(reasons) == {"modalias", *timeline.REASONS}
 
 
 def test_document_and_reader_name_the_same_events_and_keys():
