@@ -21,7 +21,7 @@ from tinykmod.kmod.config import Config
 from tinykmod.modules.tree import read_tree
 
 #: So that a child process imports the package that the tests import, wherever it runs.
-IMPORT_PATH = str(Path(tinykmod.__file__).parent.parent)
+_IMPORT_PATH = str(Path(tinykmod.__file__).parent.parent)
 
 
 # The same examples every time, so that a suite that passes here passes elsewhere; TINYKMOD_FUZZ=1 looks for new ones.
@@ -52,7 +52,7 @@ def run_tinykmod() -> Callable[..., subprocess.CompletedProcess[str]]:
     """run_tinykmod(*words, **environment): the command as a user runs it, in text; its exit code is not checked."""
 
     def run(*words: str | os.PathLike[str], **environment: str) -> subprocess.CompletedProcess[str]:
-        path = os.pathsep.join(filter(None, [IMPORT_PATH, os.environ.get("PYTHONPATH")]))
+        path = os.pathsep.join(filter(None, [_IMPORT_PATH, os.environ.get("PYTHONPATH")]))
         return subprocess.run(
             [sys.executable, "-m", "tinykmod", *map(os.fspath, words)],
             capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path, **environment},

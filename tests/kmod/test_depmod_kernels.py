@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import IMPORT_PATH
 from once import once
 
+import tinykmod
 from tinykmod.bench.debian import fetch_kernel
 from tinykmod.kmod.binindex import read_index
 from tinykmod.kmod.depmod import FROM_BUILD
@@ -110,7 +110,7 @@ def test_pure_python_writes_the_same_and_shows_how_far_it_is(written: Written, t
     ours, theirs = os.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "tinykmod", "depmod", "-b", written.ours, "-o", tmp_path, written.release],
-        stderr=theirs, env={**os.environ, "TINYKMOD_PURE": "1", "PYTHONPATH": IMPORT_PATH},
+        stderr=theirs, env={**os.environ, "TINYKMOD_PURE": "1", "PYTHONPATH": str(Path(tinykmod.__file__).parent.parent)},
     )  # fmt: skip
     os.close(theirs)
     shown = b""

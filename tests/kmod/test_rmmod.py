@@ -81,7 +81,10 @@ def test_wait(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rmmod, "PAUSE", 0.001)
     kernel = Kernel()
     begun = time.monotonic()
-    timer = threading.Timer(0.05, (root / "sys/module/used/refcnt").write_text, ["0\n"])
+    refcnt = root / "sys/module/used/refcnt"
+    free = root / "free"
+    free.write_text("0\n")
+    timer = threading.Timer(0.05, free.replace, [refcnt])  # as sysfs does, without a moment in which it is empty
     timer.start()
     why = remove(root, kernel, "-w", "held", "used")
     timer.join()
