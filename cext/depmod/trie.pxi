@@ -112,7 +112,8 @@ cdef bint write_trie(Item* items, size_t count, Buffer* out) noexcept nogil:
     for number in range(count):
         items[number].given = <uint32_t>number
         longest = items[number].key.size if items[number].key.size > longest else longest
-    qsort(items, count, sizeof(Item), compare_items)
+    if count:
+        qsort(items, count, sizeof(Item), compare_items)
     # Depths rise along the path, and closing nodes may need one more than there are depths.
     path.nodes = <TrieNode*>malloc((longest + 2) * sizeof(TrieNode))
     if path.nodes == NULL:

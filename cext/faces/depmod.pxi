@@ -11,6 +11,8 @@ cdef bytes contents(Buffer* file):
 
 cdef inline ElfName name_of(bytes text):
     cdef ElfName name
+    if text is None:
+        raise TypeError("bytes are expected, not None")
     name.text = PyBytes_AS_STRING(text)
     name.size = <size_t>PyBytes_GET_SIZE(text)
     return name
@@ -31,7 +33,7 @@ cdef class Depmod:
     cdef object failure
 
     def __cinit__(self, list files not None):
-        self.files = files
+        self.files = files[:]
         self.count = len(files)
         self.given = {}
         self.buffers = <Buffer*>calloc(self.count + 1, sizeof(Buffer))
@@ -138,6 +140,7 @@ cdef class Depmod:
 
         names and paths are the modules', bytes, in the files' order. kernel: symbol (bytes) -> CRC or None, if it
         is to be checked that each symbol is exported, and, with versioned, that the CRCs are the same.
+        Raises ValueError where names or paths are not as many as the files.
         """
         cdef DepmodModule* modules = <DepmodModule*>calloc(self.count + 1, sizeof(DepmodModule))
         cdef ElfSpan* records = <ElfSpan*>calloc(self.count + 1, sizeof(ElfSpan))
@@ -152,6 +155,8 @@ cdef class Depmod:
         try:
             if modules == NULL or records == NULL:
                 raise MemoryError()
+            if <size_t>len(names) != self.count or <size_t>len(paths) != self.count:
+                raise ValueError(f"{self.count} files, {len(names)} names, {len(paths)} paths")
             for number in range(self.count):
                 modules[number].name = name_of(names[number])
                 modules[number].path = name_of(paths[number])
