@@ -1,4 +1,5 @@
-# What people run: `make demo`, `make test`, `make check`, `make build`, `make bench`, `make bench-depmod`, `make clean`.
+# What people run: `make demo`, `make test`, `make check`, `make build`, `make bench`, `make bench-depmod`,
+# `make sanitize`, `make clean`.
 # Everything Python lives in .venv; what Debian must provide is checked, and installed where that is allowed,
 # by scripts/setup_system.sh.
 
@@ -11,7 +12,7 @@ SOURCES := $(shell find cext -name '*.py[xd]' -o -path 'cext/*.pxi' -o -path 'ce
 	tinykmod/__init__.py
 BUILD_NEEDS = $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d ,)
 
-.PHONY: demo test build check bench bench-depmod clean system-%
+.PHONY: demo test build check bench bench-depmod sanitize clean system-%
 
 demo: system-demo build
 	$(RUN) scripts/demo.py
@@ -35,6 +36,11 @@ bench: system-demo build
 
 bench-depmod: system-test build
 	$(RUN) scripts/bench_depmod.py --update
+
+# Damage never tried before, for minutes; then the tests of what is read, with the sanitized core.
+sanitize: system-test build
+	TINYKMOD_FUZZ=1 $(RUN) -m pytest $(PYTEST_ARGS) tests/sanitizer
+	$(RUN) scripts/build_sanitized.py $(RUN) -m pytest -p sanitized tests/modules tests/index tests/kmod/test_depmod*.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -33,6 +33,8 @@ look() {
             need cpio command -v cpio
             need dosfstools command -v mkfs.vfat
             need mtools command -v mcopy
+            # shellcheck disable=SC2016 # $ is for the shell that runs it
+            need gcc sh -c 'test -e "$(gcc -print-file-name=libasan.so)"'
             need zsh command -v zsh
             need fish command -v fish
         fi
