@@ -31,39 +31,55 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises OSError, which names PATH.
     """
     check_place(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("xb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        beside.replace(path)
-    except OSError as error:
-        if error.filename in (None, os.fspath(beside)):
-            error.filename = os.fspath(path)
-        raise
-    finally:
-        beside.unlink(missing_ok=True)
+    beside = _beside(path)
+    with _named(path, beside):
+        try:
+            with beside.open("xb") as out:
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def replace_all(directory: Path, contents: Mapping[str, bytes]) -> None:
     """Put files into a directory by their names, those that are there replaced: none before all are on the disk.
 
-    Raises OSError; unless it comes from a rename, every file is then as it was.
+    Raises OSError, which names the file; unless it comes from a rename, every file is then as it was.
     """
-    beside = {name: directory / f".{name}.{os.getpid()}" for name in contents}
+    beside: dict[str, Path] = {}
     try:
-        for name, path in beside.items():
-            with path.open("xb") as out:
-                out.write(contents[name])
+        for name, data in contents.items():
+            path = _beside(directory / name)
+            with _named(directory / name, path), path.open("xb") as out:
+                beside[name] = path
+                out.write(data)
                 out.flush()
                 os.fsync(out.fileno())
         for name, path in beside.items():
-            path.replace(directory / name)
+            with _named(directory / name, path):
+                path.replace(directory / name)
         _sync(directory)
     finally:
         for path in beside.values():
             path.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """A name next to a path that nothing else has: neither another process nor one that was killed."""
+    return path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+
+
+@contextlib.contextmanager
+def _named(path: Path, beside: Path) -> Iterator[None]:
+    """Errors of the file beside name the one that was wanted."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename in (None, os.fspath(beside)):
+            error.filename = os.fspath(path)
+        raise
 
 
 def _sync(directory: Path) -> None:

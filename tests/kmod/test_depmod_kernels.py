@@ -110,7 +110,7 @@ def test_pure_python_writes_the_same_and_shows_how_far_it_is(written: Written, t
     ours, theirs = os.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "tinykmod", "depmod", "-b", written.ours, "-o", tmp_path, written.release],
-        stderr=theirs, env={**os.environ, "TINYKMOD_PURE": "1", "PYTHONPATH": str(Path(tinykmod.__file__).parent.parent)},
+        stderr=theirs, cwd=Path(tinykmod.__file__).parent.parent, env={**os.environ, "TINYKMOD_PURE": "1"},
     )  # fmt: skip
     os.close(theirs)
     shown = b""

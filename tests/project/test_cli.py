@@ -13,12 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from make_ko import make_ko
 
 import tinykmod
 from tinykmod import loaders
 from tinykmod.cli import COMMANDS, Command, main
 from tinykmod.errors import TinykmodError
-from tinykmod.files import replacing
+from tinykmod.files import replace_all, replacing
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -87,6 +88,60 @@ def test_output_that_nobody_takes(words: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, check=False, **how)
     assert (done.returncode, done.stderr) == (1, "tinykmod: standard output: No space left on device\n")
+
+
+def shell(script: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """A line for sh, in which $T is the command."""
+    run = f"{sys.executable} -m tinykmod"
+    return subprocess.run(
+        ["sh", "-c", script.replace("$T", run)], capture_output=True, check=False,
+        cwd=Path(tinykmod.__file__).parents[1], env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_descriptors_may_be_closed(tmp_path: Path, closed: str) -> None:
+    """The kernel opens none for its helper; what a tool or its install command opens must not take their numbers."""
+    (tmp_path / "lib/modules/r").mkdir(parents=True)
+    (tmp_path / "modprobe.conf").write_text(f"install foo ls -l /proc/self/fd >{tmp_path}/seen\n")
+    assert shell(f"$T depmod -b {tmp_path} r {closed}").returncode == 0
+    done = shell(f"$T modprobe -C {tmp_path}/modprobe.conf -d {tmp_path} -S r foo {closed}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert {line.split()[-3] for line in (tmp_path / "seen").read_text().splitlines()[1:]} >= {"0", "1", "2"}
+    failed = shell(f"$T modprobe -C {tmp_path}/modprobe.conf -d {tmp_path} -S r absent {closed}")
+    assert (failed.returncode, failed.stdout) == (1, b""), "an error is no output"
+
+
+@pytest.mark.parametrize(
+    "locale",
+    [{"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}, {"PYTHONIOENCODING": "latin-1"}],
+    ids=["C", "latin-1"],
+)
+def test_no_locale_changes_names_and_texts(tmp_path: Path, locale: dict[str, str]) -> None:
+    ko = tmp_path / os.fsdecode(b"a\xff\xc3\xa9.ko")
+    ko.write_bytes(make_ko([("author", "J\u00e4nner"), ("license", "\udcfe")]))
+    done = shell("$T modinfo *.ko".replace("*.ko", f"{tmp_path}/*.ko"), **locale)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"filename:       " + os.fsencode(ko) + b"\n" in done.stdout
+    assert b"author:         J\xc3\xa4nner\n" in done.stdout
+    assert b"license:        \xfe\n" in done.stdout
+
+
+def test_where_there_is_no_room_the_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    (tmp_path / "one").write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=f"full: '{tmp_path}/one'"):
+        replace_all(tmp_path, {"one": b"new", "two": b"new"})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"one": b"old"}
+
+
+def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / f".one.{os.getpid()}").write_bytes(b"half")
+    replace_all(tmp_path, {"one": b"new"})
+    assert (tmp_path / "one").read_bytes() == b"new"
 
 
 def test_a_command_that_is_ended_leaves_nothing(tmp_path: Path) -> None:

@@ -104,18 +104,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Started by the name of one of kmod's tools, as by a link /sbin/modprobe -> tinykmod, it is that tool.
     """
-    words = _own_words() if argv is None else list(argv)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
     if argv is None:
-        # The process ends before cycles could matter; looking for them goes through all that was read, many times.
-        gc.disable()
+        _settle()
+    words = _own_words() if argv is None else list(argv)
+    command = next((command for command in COMMANDS if words and command.name == words[0]), None)
+    teller = f"{command.name}: ERROR" if command is not None and command.kmod else "tinykmod"
     # Ended from outside, what was begun is taken away as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         try:
-            return _run(words)
+            return _run(command, words)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -123,15 +121,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return 0
     except TinykmodError as error:
-        print(f"tinykmod: {error}", file=sys.stderr)
+        print(f"{teller}: {error}", file=sys.stderr)
     except OSError as error:
-        if error.filename is None:
-            _drop_output()
-        print(f"tinykmod: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
+        which = error.filename or ("standard output" if _output_fails() else "")
+        print(": ".join(filter(None, [teller, which, error.strerror or str(error)])), file=sys.stderr)
     except KeyboardInterrupt:
-        print("tinykmod: interrupted", file=sys.stderr)
+        print(f"{teller}: interrupted", file=sys.stderr)
         return 130
     return 1
+
+
+def _settle() -> None:
+    """Make of this process what a tool wants, whatever it was started by."""
+    if sys.getfilesystemencoding() != "utf-8":
+        # Names and texts go through as the bytes that they are, which only UTF-8 with surrogateescape does; another
+        # locale would spell them anew.
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    # The kernel runs its helper without open files. What is opened next would take their numbers.
+    for descriptor, name, mode in (0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", errors="surrogateescape"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+    # The process ends before cycles could matter; looking for them goes through all that was read, many times.
+    gc.disable()
 
 
 def _own_words() -> list[str]:
@@ -140,8 +158,7 @@ def _own_words() -> list[str]:
     return [name, *sys.argv[1:]] if own else sys.argv[1:]
 
 
-def _run(words: list[str]) -> int:
-    chosen = next((command for command in COMMANDS if words and command.name == words[0]), None)
+def _run(chosen: Command | None, words: list[str]) -> int:
     if chosen is not None:
         parser = parser_of(chosen)
         # kmod's tools take options behind other words, as getopt does; argparse cannot, where there are subcommands.
@@ -163,6 +180,16 @@ def _words_of(variable: str) -> list[str]:
         return shlex.split(text)
     except ValueError:
         return text.split()
+
+
+def _output_fails() -> bool:
+    """Whether what is to be written to standard output cannot be; it is then dropped."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
+        return True
+    return False
 
 
 def _drop_output() -> None:

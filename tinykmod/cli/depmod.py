@@ -61,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
     target = directory if args.outdir is None else args.outdir / parents[0] / version
     cache = None
     if args.quick:
-        from tinykmod.kmod.depmod_cache import DepmodCache, identities
+        from tinykmod.kmod.depmod_cache import DepmodCache, digests
 
-        sources = identities(directory / name for name in depmod.FROM_BUILD)
+        sources = digests(directory / name for name in depmod.FROM_BUILD)
         cache = DepmodCache(directory, target.absolute(), files, [prefix, *sources])
         reports = args.errsyms or args.verbose or args.warn or args.dry_run
         if not reports and cache.is_current():

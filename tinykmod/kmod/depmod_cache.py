@@ -29,8 +29,8 @@ from tinykmod.kmod.names import encoded
 from tinykmod.modules.files import ModuleFile
 
 MAGIC = f"tinykmod depmod cache 1 {__version__} {sys.byteorder}\n".encode()
-#: Nanoseconds within which a file system may give two changes the same time.
-GRAIN = 100_000_000
+#: Nanoseconds within which a file system may give two changes the same time: FAT's two seconds.
+GRAIN = 2_000_000_000
 
 
 class DepmodCache:
@@ -99,9 +99,9 @@ class DepmodCache:
         return {name: _identity(f"{self._target}/{name}") for name in names}
 
 
-def identities(paths: Iterable[Path]) -> list[list[int] | None]:
-    """The identity of each file; None for one that is not there."""
-    return [_identity(str(path)) for path in paths]
+def digests(paths: Iterable[Path]) -> list[str | None]:
+    """What tells the contents of each file; None for one that is not there."""
+    return [hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None for path in paths]
 
 
 def _identity(path: str) -> list[int] | None:
@@ -119,6 +119,7 @@ def _load(path: Path) -> tuple[dict[str, Any], bytes]:
                 crc, body = cache.readline(), cache.read()
                 if crc == b"%d\n" % zlib.crc32(body):
                     header, _, records = body.partition(b"\n")
+                    # Only what this version wrote has the CRC: the rest of its form need not be looked at.
                     return json.loads(header), records
     except (OSError, ValueError):
         pass  # what cannot be read or makes no sense is written anew
