@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from getopt import GetoptError, gnu_getopt
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -58,14 +59,27 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """For one subcommand."""
 
     usage_error = 2
 
     def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(self.usage_error, f"{self.prog}: {message}\n")
+        self.exit(self.usage_error, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def permuted(self, words: Sequence[str]) -> list[str]:
+        """The words as getopt_long(3) takes them and argparse does not: options may follow other words, `--` ends
+        them, and what an option takes may begin with `-`."""
+        table = self._option_string_actions
+        takes = {option: action.nargs is None for option, action in table.items()}
+        short = "".join(option[1:] + ":" * value for option, value in takes.items() if len(option) == 2)
+        long = [option[2:] + "=" * value for option, value in takes.items() if len(option) > 2]
+        try:
+            options, others = gnu_getopt(words, short, long)
+        except GetoptError as error:
+            self.error(error.msg)
+        given = [f"{table[name].option_strings[-1]}={value}" if takes[name] else name for name, value in options]
+        return [*given, *(("--",) if any(word.startswith("-") for word in others) else ()), *others]
 
 
 def _table() -> str:
@@ -74,10 +88,10 @@ def _table() -> str:
     return f"commands:\n{rows}\n\n`tinykmod COMMAND --help` says more of each."
 
 
-def parser_of(command: Command) -> argparse.ArgumentParser:
+def parser_of(command: Command) -> Parser:
     """The parser of one subcommand; its default `run` carries the command out."""
     module = importlib.import_module(command.module)
-    parser = _Parser(prog=f"tinykmod {command.name}", description=command.help)
+    parser = Parser(prog=f"tinykmod {command.name}", description=command.help)
     module.configure(parser)
     if command.kmod:
         parser.usage_error = 1
@@ -161,16 +175,15 @@ def _own_words() -> list[str]:
 def _run(chosen: Command | None, words: list[str]) -> int:
     if chosen is not None:
         parser = parser_of(chosen)
-        # kmod's tools take options behind other words, as getopt does; argparse cannot, where there are subcommands.
         given = [*_words_of(chosen.environment), *words[1:]]
-        args = parser.parse_intermixed_args(given) if chosen.kmod else parser.parse_args(given)
+        args = parser.parse_args(parser.permuted(given) if chosen.kmod else given)
         return int(args.run(args))
-    parser = _main_parser()
+    main_parser = _main_parser()
     if not words:
-        parser.print_help()
+        main_parser.print_help()
         return 2
-    args = parser.parse_args(words)
-    parser.error(f"the command is the first word: tinykmod {args.command} ...")
+    args = main_parser.parse_args(words)
+    main_parser.error(f"the command is the first word: tinykmod {args.command} ...")
 
 
 def _words_of(variable: str) -> list[str]:
