@@ -63,6 +63,12 @@ def test_refused_in_the_same_words(root: Path, word: str) -> None:
     assert kernel.removed == []
 
 
+def test_a_tree_below_usr(root: Path) -> None:
+    (root / "usr/lib").mkdir(parents=True)
+    (root / "lib/modules").rename(root / "usr/lib/modules")
+    assert remove(root, Kernel(), "in-kernel") == ["Module in_kernel is builtin."]
+
+
 def test_one_after_the_other(root: Path) -> None:
     kernel = Kernel()
     assert remove(root, kernel, "free-one", "used", "free_one.ko") == ["Module used is in use"]

@@ -64,6 +64,15 @@ def test_odd_lines(root: Path, capfdbinary: pytest.CaptureFixture[bytes], form: 
     assert ours(capfdbinary, "static-nodes", "-f", form, "-b", root) == expected
 
 
+def test_a_tree_below_usr(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """An image may have /usr/lib/modules without the link /lib."""
+    directory = tmp_path / "usr/lib/modules/9"
+    directory.mkdir(parents=True)
+    (directory / "modules.devname").write_text("cuse cuse c10:203\n")
+    mine = ours(capfdbinary, "static-nodes", "-f", "devname", "-b", tmp_path, "-k", "9")
+    assert mine == (0, b"cuse cuse c10:203\n", b"")
+
+
 def test_what_would_lead_out_of_dev() -> None:
     text = "a /etc/passwd c1:1\nb ../etc/x c1:1\nc d/../../x c1:1\nd a..b c1:1\n"
     assert read_nodes(text) == ([Node("d", "a..b", "c", 1, 1)], text.splitlines()[:3])

@@ -16,7 +16,8 @@ from make_ko import make_ko
 from tinykmod.bench.debian import Kernel
 from tinykmod.errors import ModuleFormatError, TinykmodError
 from tinykmod.modules import elf, tree
-from tinykmod.modules.tree import ModuleTree, module_directory, read_tree, releases
+from tinykmod.modules.directory import module_directory, releases
+from tinykmod.modules.tree import ModuleTree, read_tree
 
 RELEASE = "6.1.0-test"
 

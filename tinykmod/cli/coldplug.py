@@ -15,7 +15,8 @@ from tinykmod.index.compiler import compile_index
 from tinykmod.index.reader import Index
 from tinykmod.kmod.config import read_config
 from tinykmod.kmod.system import Linux
-from tinykmod.modules.tree import PARENTS, module_directory, read_tree
+from tinykmod.modules.directory import directory_of, module_directory
+from tinykmod.modules.tree import read_tree
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     command_line = _command_line(args.sysroot)
     steps = plan(index, modaliases(args.sysroot), command_line)
     if args.dry_run:
-        directory = _directory(args.root, index.release)
+        directory = directory_of(args.root, index.release)
         fates = list(load(index, steps, None, directory, command_line))
         for done in fates:
             if done.error:
@@ -76,14 +77,6 @@ def _command_line(sysroot: Path) -> str:
         return (sysroot / "proc" / "cmdline").read_text(errors="surrogateescape")
     except FileNotFoundError:
         return ""
-
-
-def _directory(root: Path, release: str) -> Path:
-    """Where the modules are; for an index whose tree is not here, where they would be."""
-    try:
-        return module_directory(root, release)
-    except TinykmodError:
-        return root / PARENTS[0] / release
 
 
 def _tell(done: Loaded, what: str) -> None:

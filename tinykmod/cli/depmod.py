@@ -12,8 +12,9 @@ from tinykmod.files import replace_all
 from tinykmod.kmod import depmod
 from tinykmod.kmod.depmod_config import read_depmod_config
 from tinykmod.kmod.depmod_reading import Reading
+from tinykmod.modules.directory import PARENTS, module_directory
 from tinykmod.modules.files import find_modules, name_modules
-from tinykmod.modules.tree import PARENTS, module_directory, tree_of
+from tinykmod.modules.tree import tree_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

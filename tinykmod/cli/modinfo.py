@@ -116,7 +116,7 @@ def _file(word: str, output: _Output) -> bool:
 def _tree(args: argparse.Namespace, word: str, output: _Output) -> bool:
     """Print what a name or an alias stands for in the tree; False where it is nothing, or something was amiss."""
     from tinykmod.kmod.lookup import ModuleFiles
-    from tinykmod.modules.tree import module_directory
+    from tinykmod.modules.directory import module_directory
 
     try:
         files = ModuleFiles(module_directory(args.base.absolute(), args.version or os.uname().release))

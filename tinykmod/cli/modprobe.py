@@ -16,6 +16,7 @@ from tinykmod.kmod.config import read_config
 from tinykmod.kmod.loaded import ROOT
 from tinykmod.kmod.lookup import ModuleFiles
 from tinykmod.kmod.modprobe import FailedError, Flags, Modprobe, Severity
+from tinykmod.modules.directory import directory_of
 
 if TYPE_CHECKING:
     from tinykmod.kmod.system import System
@@ -48,7 +49,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-n", "--dry-run", "--show", action="store_true", help="do nothing; with -v: print what")
     group.add_argument("-C", "--config", action="append", type=Path, metavar="FILE|DIR",
                        help="the configuration, instead of the modprobe.d directories")  # fmt: skip
-    group.add_argument("-d", "--dirname", type=Path, metavar="DIR", help="where lib/modules is (default: /)")
+    group.add_argument("-d", "--dirname", type=Path, default=Path("/"), metavar="DIR",
+                       help="where lib/modules is (default: /)")  # fmt: skip
     group.add_argument("-S", "--set-version", metavar="VERSION", help="default: the running kernel's")
     group.add_argument("-s", "--syslog", action="store_true", help="messages go to syslog, not to standard error")
     group.add_argument("-q", "--quiet", action="store_true", help="no messages")
@@ -69,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
         return 1
     if args.show_modversions or args.show_exports:
         return _show_symbols(args, say)
-    files = ModuleFiles(_directory(args))
+    version = args.set_version if args.set_version is not None else os.uname().release
+    files = ModuleFiles(directory_of(args.dirname.absolute(), version))
     also = [files.directory / name for name in ("modules.softdep", "modules.weakdep")]
     config = read_config(None, paths=args.config, also=also)
     for warning in config.warnings:
@@ -135,14 +138,6 @@ def _messages(args: argparse.Namespace) -> Callable[[Severity, str], None]:
             print(f"modprobe: {word}: {text}", file=sys.stderr)
 
     return say
-
-
-def _directory(args: argparse.Namespace) -> Path:
-    """Where the modules are; lib is a link on a system whose /usr is merged, and may be missing in an image."""
-    root = args.dirname.absolute() if args.dirname is not None else Path("/")
-    version = args.set_version if args.set_version is not None else os.uname().release
-    places = [root / parent / version for parent in ("lib/modules", "usr/lib/modules")]
-    return next((place for place in places if place.is_dir()), places[0])
 
 
 def _quoted(parameter: str) -> str:

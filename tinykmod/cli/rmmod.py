@@ -10,8 +10,10 @@ from pathlib import Path
 
 from tinykmod.cli import messages
 from tinykmod.kmod.loaded import holders_of, refcount_of, state_of
+from tinykmod.kmod.lookup import ModuleFiles
 from tinykmod.kmod.names import module_name
 from tinykmod.kmod.system import Linux, System
+from tinykmod.modules.directory import directory_of
 
 #: Seconds between two looks of --wait.
 PAUSE = 0.1
@@ -55,7 +57,7 @@ def remove(args: argparse.Namespace, system: System, root: Path) -> Iterator[str
 
 
 def _obstacle(name: str, root: Path) -> str:
-    if _is_builtin(name, root):
+    if ModuleFiles(directory_of(root, os.uname().release)).is_builtin(name):
         return f"Module {name} is builtin."
     if not state_of(name, root):
         return f"Module {name} is not currently loaded"
@@ -66,11 +68,3 @@ def _obstacle(name: str, root: Path) -> str:
     if count is None:
         return "Module unloading is not supported"
     return f"Module {name} is in use" if count else ""
-
-
-def _is_builtin(name: str, root: Path) -> bool:
-    try:
-        text = (root / "lib/modules" / os.uname().release / "modules.builtin").read_text(errors="surrogateescape")
-    except OSError:
-        return False
-    return any(module_name(line) == name for line in text.splitlines())

@@ -11,6 +11,7 @@ from pathlib import Path
 from tinykmod.files import replacing
 from tinykmod.kmod.names import encoded
 from tinykmod.kmod.static_nodes import FORMATS, read_nodes
+from tinykmod.modules.directory import directory_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    file = args.base / "lib/modules" / (args.version or os.uname().release) / "modules.devname"
+    file = directory_of(args.base, args.version or os.uname().release) / "modules.devname"
     try:
         text = file.read_bytes().decode(errors="surrogateescape")
     except FileNotFoundError:

@@ -11,11 +11,9 @@ from typing import NamedTuple
 from tinykmod import core
 from tinykmod.errors import TinykmodError
 from tinykmod.kmod.names import encoded, module_name
+from tinykmod.modules.directory import module_directory
 from tinykmod.modules.elf_module import ElfModule
 from tinykmod.modules.files import ModuleFile, find_modules
-
-#: Where a tree lies below its root; the first is a link to the second on a merged-/usr system.
-PARENTS = ("lib/modules", "usr/lib/modules")
 
 
 def _reader() -> Callable[[bytes, str], ElfModule]:
@@ -85,27 +83,6 @@ class ModuleTree:
     def by_name(self) -> dict[str, Module]:
         """The modules by their normalised names."""
         return {module.name: module for module in self.modules}
-
-
-def releases(root: Path, parents: Sequence[str] = PARENTS) -> list[str]:
-    """The kernel releases that have a module tree below a root, sorted."""
-    there = [root / parent for parent in parents if (root / parent).is_dir()]
-    return sorted({entry.name for parent in there for entry in parent.iterdir() if entry.is_dir()})
-
-
-def module_directory(root: Path, release: str, parents: Sequence[str] = PARENTS) -> Path:
-    """ROOT/lib/modules/RELEASE, or the same below ROOT/usr. Raises TinykmodError where neither is there.
-
-    parents, if given, are looked into instead of these two.
-    """
-    if release in ("", ".", "..") or "/" in release:
-        raise TinykmodError(repr(release), "is no kernel release")
-    for parent in parents:
-        if (root / parent / release).is_dir():
-            return root / parent / release
-    found = ", ".join(releases(root, parents))
-    why = f"no such directory; {f'there is {found}' if found else f'there is no module tree below {root}'}"
-    raise TinykmodError(root / parents[0] / release, why)
 
 
 def read_tree(root: Path, release: str, *, progress: Callable[[int, int], None] | None = None) -> ModuleTree:
