@@ -30,7 +30,7 @@ from make_tree import RELEASE, make_tree
 
 from tinykmod.errors import BinIndexError, IndexFormatError, ModuleFormatError
 from tinykmod.index.compiler import compile_index
-from tinykmod.index.schema import HEADER, checksum, layout
+from tinykmod.index.schema import HEADER, ITEM, Section, checksum, layout
 from tinykmod.kmod import depmod
 from tinykmod.kmod.binindex import read_index
 from tinykmod.kmod.config import read_config
@@ -150,10 +150,28 @@ def samples() -> Iterator[tuple[str, bytes]]:
     yield "stripped", make_ko(**SAMPLE, stripped=True, machine=21)
 
 
+def ending_samples() -> Iterator[tuple[str, bytes]]:
+    """One for each section that is read, which ends where the file ends: what is read beyond it is not there."""
+    for extended in (False, True):
+        data = make_ko(**SAMPLE, extended_versions=extended)
+        (table,), (count,) = struct.unpack_from("<Q", data, 40), struct.unpack_from("<H", data, 60)
+        headers = [list(struct.unpack_from("<IIQQQQIIQQ", data, table + 64 * number)) for number in range(count)]
+        contents = [data[header[4] : header[4] + header[5]] for header in headers]
+        for last in range(1, count):
+            out = bytearray(data[:64] + bytes(64 * count))
+            struct.pack_into("<Q", out, 40, 64)
+            for number in (*range(last), *range(last + 1, count), last):
+                headers[number][4] = len(out)
+                out += contents[number]
+                struct.pack_into("<IIQQQQIIQQ", out, 64 + 64 * number, *headers[number])
+            yield f"section {last} last, extended versions {extended}", bytes(out)
+
+
 def part_elf(cases: Cases) -> None:
     """read_elf(), over each sample."""
-    for what, data in samples():
-        for damaged in cases.of(what, data, share=1 / 6):
+    every = [(what, data, 1) for what, data in samples()] + [(what, data, 3) for what, data in ending_samples()]
+    for what, data, step in every:
+        for damaged in cases.of(what, data, step=step, share=1 / len(every)):
             told = ""
             try:
                 core.read_elf(guarded(damaged), "x.ko")
@@ -228,6 +246,10 @@ def part_records(cases: Cases) -> None:
         for number in range(2):
             engine.give(number, record)
         made_of(engine, [guarded(name), guarded(path)], [guarded(path), guarded(name)], {name: None, path: 1}, True)
+    cases.begin("more symbols than there is room for at first")
+    engine = core.Depmod([b""])
+    engine.give(0, guarded(b"".join(b"es%d\0" % number for number in range(40000))))
+    assert made_of(engine, [b"x"], [b"x.ko"])
     rng = random.Random(f"{cases.seed} graph")
     until = time.monotonic() + cases.seconds / 2
     rounds = 0
@@ -316,6 +338,24 @@ def ask_index(data: bytes) -> bool:
     return True
 
 
+DIRECTORY = struct.calcsize("=" + layout(HEADER))
+
+
+def ending_index(data: bytes, section: Section) -> tuple[bytes, int]:
+    """An index at whose very end a section lies, and how many records it has: one less than the rest refers to."""
+    at = DIRECTORY + 8 * section
+    offset, count = struct.unpack_from("=II", data, at)
+    kept = (count - 1) * ITEM[section] // 8 * 8 // ITEM[section]
+    while kept * ITEM[section] % 8:
+        kept -= 1
+    contents = bytearray(data[offset : offset + kept * ITEM[section]])
+    if section is Section.STRINGS:
+        contents[-1] = 0
+    moved = bytearray(data + contents)
+    struct.pack_into("=II", moved, at, len(data), kept)
+    return repaired(moved), kept
+
+
 def part_index(cases: Cases) -> None:
     """The boot index, without and with a checksum that fits the damage."""
     data = (make_root(cases.scratch / "root") / "tinykmod.tki").read_bytes()
@@ -324,9 +364,19 @@ def part_index(cases: Cases) -> None:
     for damaged in cases.of("index", data, share=0.2):
         assert damaged == data or not ask_index(guarded(damaged))
     opened = 0
-    for damaged in cases.of("repaired index", data, share=0.8):
+    for damaged in cases.of("repaired index", data, step=3, share=0.4):
         opened += ask_index(guarded(repaired(damaged)))
     assert opened > 1000
+    for section in Section:
+        ending, count = ending_index(data, section)
+        assert ask_index(guarded(ending))
+        for at in range(0, len(ending) - 3, 4):
+            changed = bytearray(ending)
+            struct.pack_into("=I", changed, at, count)
+            cases.begin(f"{section.name} last: {at} is {count}")
+            ask_index(guarded(repaired(changed)))
+        for damaged in cases.of(f"{section.name} last", ending, step=61, share=0.4 / len(Section)):
+            ask_index(guarded(repaired(damaged)))
 
 
 class Loader:
@@ -402,6 +452,13 @@ def part_loader_index(cases: Cases) -> None:
         code, out, err = loader("tinykmod", "match", index, *NAMES)
         assert (code, out, err.count(b"\n")) == (1, b"", 1) or damaged == data
         assert bytes(index) in err or damaged == data
+    # The loader has a mark for each star, and no more.
+    for at in range(0, len(data) - 3, 4):
+        changed = bytearray(data)
+        changed[at : at + 4] = data[DIRECTORY - 4 : DIRECTORY]
+        cases.begin(f"{at} is the number of stars")
+        index.write_bytes(repaired(changed))
+        assert loader("tinykmod", "match", index, *NAMES)[0] in (0, 1)
     opened = 0
     for damaged in cases.of("repaired index", data, step=11, share=0.8):
         index.write_bytes(repaired(damaged))
