@@ -110,7 +110,11 @@ def test_the_kernels_refusal(
     assert mine == (1, b"", f"insmod: ERROR: could not insert module m.ko: {why}\n".encode())
 
 
-@pytest.mark.parametrize("words", [(), ("absent.ko",), ("absent/m.ko", "a=1"), ("-",)], ids=str)
+@pytest.mark.parametrize(
+    "words",
+    [(), ("absent.ko",), ("absent/m.ko", "a=1"), ("-",), ("",), ("m.ko/m.ko",), (".",), ("-p", "absent.ko")],
+    ids=str,
+)
 def test_the_same_words_as_kmod(
     files: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:

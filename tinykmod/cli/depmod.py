@@ -37,6 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="what the architecture puts before symbols' names; it is left out")  # fmt: skip
     parser.add_argument("-n", "--dry-run", "--show", action="store_true", help="print the texts, write nothing")
     parser.add_argument("-v", "--verbose", action="store_true", help="print which module needs which, and why")
+    parser.add_argument("-q", "--quiet", "-r", "--root", "-u", "--unresolved-error", action="store_true",
+                        help="ignored, as by kmod")  # fmt: skip
     parser.add_argument("-w", "--warn", action="store_true", help="report aliases that are there twice")
     parser.add_argument("version", nargs="?", metavar="VERSION", help="default: the running kernel's")
     parser.add_argument("files", nargs="*", metavar="FILE", help="only these modules, by their absolute paths")

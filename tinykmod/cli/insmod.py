@@ -24,6 +24,7 @@ WHY = {
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--force", action="store_true",
                         help="whatever its version magic and symbol versions are; dangerous")  # fmt: skip
+    parser.add_argument("-p", action="store_true", help="ignored, as by kmod")
     messages.add_options(parser)
     parser.add_argument(
         "words", nargs="*", metavar="FILE [PARAMETER=VALUE ...]", help="the module, and its parameters"
@@ -41,10 +42,12 @@ def run(args: argparse.Namespace) -> int:
         return 1
     flags = MODULE_INIT_IGNORE_MODVERSIONS | MODULE_INIT_IGNORE_VERMAGIC if args.force else 0
     try:
-        result = insert(Linux(), Path(file), options, flags)
-    except FileNotFoundError as missing:
+        os.stat(file)  # noqa: PTH116 - no Path: an empty word is not the directory here
+    except OSError as missing:
         error(f"could not load module {file}: {missing.strerror}")
         return 1
+    try:
+        result = insert(Linux(), Path(file), options, flags)
     except OSError as unreadable:
         error(f"could not insert module {file}: {unreadable.strerror}")
         return 1
