@@ -126,6 +126,10 @@ def test_no_tree(tmp_path: Path, capfdbinary: Capture) -> None:
     theirs, mine = kmod("modinfo", *words), ours(capfdbinary, "modinfo", *words)
     assert (mine.code, mine.out) == (theirs.code, theirs.out) == (1, b"")
     assert mine.err.startswith(b"modinfo: ERROR: %s/lib/modules/9.9: no such directory" % bytes(tmp_path))
+    os.mkfifo(tmp_path / "fifo.ko")
+    for path in (f"{tmp_path}/none.ko", "./none", f"{tmp_path}/fifo.ko", "/"):
+        theirs = same(capfdbinary, *words[:-1], path)
+        assert theirs == (1, b"", f"modinfo: ERROR: Module {path} not found.\n".encode())
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, zstandard.compress], ids=["gz", "xz", "zst"])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import inspect
+import itertools
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -319,6 +322,41 @@ def test_remove_commands(machine: Machine, tmp_path: Path) -> None:
     machine.remove("none", verbose=True)
     assert machine.shown == ["remove echo x"]
     assert machine.remove("loop-b") == [], "kmod goes round this loop of softdeps until it is killed"
+
+
+def test_what_cannot_be_counted_is_not_removed(machine: Machine, tree: ModuleTree) -> None:
+    """The kernel holds it, or does not tell who uses it."""
+    machine.config.write_text("remove top echo x\n")
+    machine.kernel.load("base", "mid_dle", "top")
+    for name in ("base", "mid_dle"):
+        (machine.kernel.root / "sys/module" / name / "refcnt").unlink()
+    machine.remove("top", dry_run=True, verbose=True)
+    assert machine.shown == ["remove echo x"]
+    assert _kmod_over(machine, tree, "-rnv", "top") in (None, machine.shown)
+
+
+def test_a_long_chain_of_softdeps(tree: ModuleTree, tmp_path: Path) -> None:
+    names = [f"m{number}" for number in range(100)]
+    (tmp_path / "modules.dep").write_text("".join(f"{name}.ko:\n" for name in names))
+    for name in names:
+        (tmp_path / f"{name}.ko").touch()
+    machine = Machine(tree.directory, tree, tmp_path)
+    machine.files = ModuleFiles(tmp_path)
+    machine.kernel.needs = {name: [] for name in names}
+    machine.config.write_text("".join(f"softdep {one} pre: {other}\n" for one, other in itertools.pairwise(names)))
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 60)
+    try:
+        assert machine.insert("m0") == names[::-1]
+        assert machine.remove("m0") == names
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def test_weakdeps_are_not_loaded(machine: Machine) -> None:
+    """They are for those who make images; kmod 33, which knows them, does not load them either."""
+    machine.config.write_text("weakdep second lone\n")
+    assert machine.insert("second") == ["second"]
 
 
 def test_a_force_of_the_kernels(machine: Machine) -> None:

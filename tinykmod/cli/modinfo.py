@@ -11,7 +11,7 @@ from tinykmod.cli.messages import one_line, reporter
 from tinykmod.errors import ConfigError, TinykmodError
 from tinykmod.kmod import modinfo
 from tinykmod.kmod.modinfo import Field
-from tinykmod.kmod.names import module_name, normalise_pattern
+from tinykmod.kmod.names import is_module_file, module_name, normalise_pattern
 
 if TYPE_CHECKING:
     from tinykmod.kmod.lookup import ModuleFiles
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     output = _Output(args.field, args.null)
     good = True
     for word in args.modules:
-        is_file = not args.modname and ".ko" in Path(word).name and Path(word).is_file()
+        is_file = not args.modname and is_module_file(word)
         good &= _file(word, output) if is_file else _tree(args, word, output)
     return 0 if good else 1
 
@@ -116,10 +116,12 @@ def _file(word: str, output: _Output) -> bool:
 def _tree(args: argparse.Namespace, word: str, output: _Output) -> bool:
     """Print what a name or an alias stands for in the tree; False where it is nothing, or something was amiss."""
     from tinykmod.kmod.lookup import ModuleFiles
-    from tinykmod.modules.directory import module_directory
+    from tinykmod.modules.directory import directory_of, module_directory
 
+    # Where a path has no file, the tree is not what the user has in mind; an alias may have a slash, though.
+    where = directory_of if "/" in word else module_directory
     try:
-        files = ModuleFiles(module_directory(args.base.absolute(), args.version or os.uname().release))
+        files = ModuleFiles(where(args.base.absolute(), args.version or os.uname().release))
         names = _names(files, word, args.modname)
         if not names:
             _error(f"Module {'name ' if args.modname else ''}{word} not found.")

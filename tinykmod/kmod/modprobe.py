@@ -23,7 +23,7 @@ from tinykmod.kmod.config import Command, Config
 from tinykmod.kmod.glob import glob
 from tinykmod.kmod.loaded import ROOT, holders_of, refcount_of, state_of
 from tinykmod.kmod.lookup import ALIASES, SYMBOLS, ModuleFiles
-from tinykmod.kmod.names import encoded, module_name, normalise_pattern
+from tinykmod.kmod.names import encoded, is_module_file, module_name, normalise_pattern
 
 if TYPE_CHECKING:
     from tinykmod.kmod.system import System
@@ -36,7 +36,7 @@ class Found(NamedTuple):
     """A module that a name stands for."""
 
     name: str  # normalised
-    alias: str = ""  # by which it was found, normalised; empty where by its name
+    alias: str = ""  # by which it was found, normalised, or modprobe.d's pattern of it; empty where by its name
     file: str = ""  # that was asked for instead of a name
 
 
@@ -110,7 +110,7 @@ class Modprobe:
         self.options = [(item.module, item.text) for item in config.options]
         self.options += [(module, text.replace("\t", " ")) for module, text in parameters(command_line)]
         self.blacklist = [item.module for item in config.blacklist] + list(blacklisted(command_line))
-        self._aliases = [(encoded(normalise_pattern(item.pattern)), item.module) for item in config.aliases]
+        self._aliases = [(normalise_pattern(item.pattern), item.module) for item in config.aliases]
 
     @cached_property
     def system(self) -> System:
@@ -125,7 +125,7 @@ class Modprobe:
         except ConfigError:
             return []
         text = encoded(alias)
-        if found := [Found(module, alias) for pattern, module in self._aliases if glob(pattern, text)]:
+        if found := [Found(module, pattern) for pattern, module in self._aliases if glob(encoded(pattern), text)]:
             return found
         if self.files.needs(alias) is not None:
             return [Found(alias)]
@@ -172,7 +172,15 @@ class Modprobe:
             self._say(Severity.OUTCOME, f"Module {request} not found.")
             raise FailedError
         for module in found:
-            self._remove(module, set(), requested=True)
+            visited: set[str] = set()
+            pending = [iter([module])]
+            while pending:
+                here = next(pending[-1], None)
+                if here is None:
+                    pending.pop()
+                elif here.name not in visited:
+                    visited.add(here.name)
+                    pending.append(self._removal(here, requested=len(visited) == 1))
 
     def show_config(self) -> None:
         """Show the configuration, that of the kernel command line and depmod's softdeps with it, and the aliases."""
@@ -196,7 +204,7 @@ class Modprobe:
                 self._show(f"alias {entry.key} {entry.value}")
 
     def _requested(self, request: str) -> list[Found]:
-        if request.startswith(("/", "./")) and Path(request).is_file():
+        if request.startswith(("/", "./")) and is_module_file(request):
             return [Found(module_name(request), "", os.path.abspath(request))]  # noqa: PTH100 - links stay as they are
         found = self.lookup(request)
         if not found:
@@ -284,21 +292,19 @@ class Modprobe:
             self._say(Severity.ERROR, str(error))
             return -errno.ENOEXEC
 
-    def _remove(self, module: Found, visited: set[str], *, requested: bool = False) -> None:
-        """Remove a module with its softdeps and what it alone needs. Raises FailedError, which has been told."""
-        if module.name in visited:
-            return
-        visited.add(module.name)
+    def _removal(self, module: Found, *, requested: bool) -> Iterator[Found]:
+        """Remove a module and what it alone needs; yields in between what is to be removed first, or next.
+
+        Raises FailedError, which has been told.
+        """
         ignored = requested and self.flags.ignore_commands
         command = None if ignored else _command(self.config.removes, module.name)
         if command is None and not self._is_removable(module.name, requested=requested):
             return
         pre, post = ([], []) if ignored else self._softdeps(module)
-        for soft in reversed(post):
-            self._remove(soft, visited)
+        yield from reversed(post)
         if self.flags.remove_holders:
-            for holder in holders_of(module.name, self._kernel):
-                self._remove(Found(holder), visited)
+            yield from map(Found, holders_of(module.name, self._kernel))
         if command is not None:
             if self.flags.verbose:
                 self._show(f"remove {command}")
@@ -314,10 +320,9 @@ class Modprobe:
             raise FailedError
         # The last one loaded first: then what it was the only one to need is unused as well.
         for needed in reversed(self._needed(module)):
-            if self._is_loaded(needed.name) and not refcount_of(needed.name, self._kernel):
+            if self._is_loaded(needed.name) and refcount_of(needed.name, self._kernel) == 0:
                 self._delete(needed.name)
-        for soft in reversed(pre):
-            self._remove(soft, visited)
+        yield from reversed(pre)
 
     def _is_removable(self, name: str, *, requested: bool) -> bool:
         """False where there is nothing to do. Raises FailedError where that is worth telling."""

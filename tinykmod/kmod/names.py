@@ -6,6 +6,7 @@ same holds outside brackets only: `[0-9]` is a range, and a `.` in an alias is a
 
 from __future__ import annotations
 
+import os
 import posixpath
 
 from tinykmod.errors import ConfigError
@@ -19,6 +20,11 @@ def encoded(text: str) -> bytes:
 def module_name(path: str) -> str:
     """The module's name for a file name or path: `kernel/fs/foo-bar.ko.xz` -> `foo_bar`."""
     return posixpath.basename(path).split(".", 1)[0].replace("-", "_")
+
+
+def is_module_file(word: str) -> bool:
+    """Whether a word is the path of a module's file, which has `.ko` in its name, as for kmod's modinfo."""
+    return ".ko" in posixpath.basename(word) and os.path.isfile(word)  # noqa: PTH113 - False for what cannot be a path
 
 
 def normalise_pattern(pattern: str) -> str:
