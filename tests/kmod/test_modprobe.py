@@ -89,6 +89,7 @@ CORPUS = {
         ("", "-R d01-x7"), ("", "-R d01_x7"), ("", "-R d0--x7"), ("", "-R d03-x"), ("", "-R bd04/01/2014"),
         ("", "-R simple:-"), ("", "-R simple:"), ("", "-R nega"), ("", "-R negd"), ("", "-R [x"), ("", "-R x]"),
         ("", "-R of:NdiskT(null)Cacme,x-1Cfoo/bar"), ("", "-R of:NT<>Cacme,x_1C"), ("", "-R of:NTCacme,x1C"),
+        ("", "-D /etc/passwd"), ("", "-D /"),
         ("", "-R bd.ko"), ("alias a.b lone\n", "-R a.b"), ("alias a[-x]b lone\n", "-R a-b"),
     ],
     "2: order of the lookup": [
@@ -107,6 +108,9 @@ CORPUS = {
         ("softdep lone pre: second\tpost: before stray pre: after\n", "-D lone"),
         ("softdep second pre: after post: base\nsoftdep lone pre: second\n", "-D lone"),
         ("softdep lone pre: crypto-sum dev:top1 shared:x in:x\n", "-D lone"), ("", "-i -D mid-dle"),
+        ("softdep lone pre: A-1 A-2\nalias A-* second\nsoftdep second pre: after\n", "-D lone"),
+        ("softdep lone pre: A-1 A-1\nalias A-* second\nalias A-1 second\nsoftdep second pre: after\n", "-D lone"),
+        ("softdep lone pre: simple:x simple:y\nsoftdep mod_simple pre: after\n", "-D lone"),
     ],
     "6: loops and commands": [
         ("", "-D loop-a"), ("", "-D loop_b"), ("softdep base pre: top\n", "-D top"),
@@ -132,7 +136,7 @@ CORPUS = {
         ("options top a=1\noptions top  b=2 \n", "-D top c=3"), ("options mid-dle a=1\n", "-D top x=1"),
         ("options dev:top* a=1\noptions dev:top1 b=1\noptions top c=2\n", "-D dev:top1 d"),
         ("options dev:top1 b=1\n", "-D top"), ("options LONE a=1\n", "-D lone"),
-        ("alias al lone\noptions al a\n", "-D al"),
+        ("alias al lone\noptions al a\n", "-D al"), ("alias A-* lone\noptions A-1 a\noptions A-* b\n", "-D A-1"),
         ('options lone a="x\ty"\tb=2 # c\n#options lone d\n', "-D lone"),
         ("options lone a=1 \\\nb=2\n", "-D lone"), ("options in:x a=1\n", "-D in:x"),
         ({"b": "options lone b\n", "a": "options lone a\n", "B": "options lone B\n"}, "-D lone"),
@@ -146,7 +150,9 @@ CORPUS = {
         ("", "-rnv lone"), ("alias a none\n", "-r a"), ("", "-n lone"), ("", "-Ra top dev:topx shared:x1"),
     ],
     "the command line": [
-        ("", ""), ("", "-a"), ("", "-r"), ("", "-R"), ("", "-w x lone"), ("", "-r -w 10 lone"), ("", "lone -D a=1"),
+        ("", ""), ("", "-a"), ("", "-r"), ("", "-R"), ("", "-q"), ("", "-qr"), ("", "-w x lone"), ("", "-qw x lone"),
+        ("", "-sw x lone"), ("", "--show-exports /etc"), ("", "--show-modversions -q /etc"),
+        ("", "-q --show-exports /none"), ("", "-r -w 10 lone"), ("", "lone -D a=1"),
         ("", "-D --use-blacklist --quiet lone"), ("", "--show -v lone"), ("", "--show-dep lone"), ("", "-nvf lone"),
         ("", "-n --force-vermagic -v lone --force-modversion"), ("", "-D -- lone a"), ("", "--resolve-alias lone"),
     ],
@@ -320,6 +326,26 @@ def test_messages_go_to_syslog(
     assert main(["modprobe", "-s", "-a", "-d", str(root), "-S", RELEASE, "none", "inside"]) == 1
     assert capfd.readouterr().err == ""
     assert told == [(syslog.LOG_WARNING, f"WARNING: Module none not found in directory {root}/lib/modules/{RELEASE}")]
+
+
+@pytest.mark.parametrize("option", ["", "-q", "-s"])
+def test_what_hinders_is_told_as_the_rest_is(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    import syslog
+
+    told: list[str] = []
+    monkeypatch.setattr(syslog, "syslog", lambda _, text: told.append(text))
+    directory = tmp_path / "lib/modules" / RELEASE
+    shutil.copytree(root / "lib/modules" / RELEASE, directory)
+    file = directory / "modules.dep.bin"
+    file.write_bytes(file.read_bytes()[:20])
+    words = ["-C", "/dev/null", "-d", str(tmp_path), "-S", RELEASE, "-D", "lone"]
+    assert main(["modprobe", *filter(None, [option]), *words]) == 1
+    told += capfd.readouterr().err.splitlines()
+    start = {"": "modprobe: ERROR: ", "-s": "ERROR: "}
+    assert len(told) == (option in start)
+    assert all(line.startswith(f"{start[option]}{file}: ") for line in told)
 
 
 def test_where_depmod_has_not_been(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

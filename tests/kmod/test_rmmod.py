@@ -13,6 +13,8 @@ import pytest
 from beside_kmod import add_loaded, kmod_inside, make_kmod_root, ours
 
 from tinykmod.cli import rmmod
+from tinykmod.errors import BinIndexError
+from tinykmod.kmod.lookup import ModuleFiles
 
 
 class Kernel:
@@ -67,6 +69,19 @@ def test_a_tree_below_usr(root: Path) -> None:
     (root / "usr/lib").mkdir(parents=True)
     (root / "lib/modules").rename(root / "usr/lib/modules")
     assert remove(root, Kernel(), "in-kernel") == ["Module in_kernel is builtin."]
+
+
+def test_a_damaged_index_is_told(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("syslog.syslog", lambda _, text: told.append(text))
+
+    def damaged(*_: object) -> bool:
+        raise BinIndexError("modules.builtin.bin", "cut short")
+
+    monkeypatch.setattr(ModuleFiles, "is_builtin", damaged)
+    assert ours(capfdbinary, "rmmod", "-s", "x") == (1, b"", b"")
+    assert told == ["ERROR: modules.builtin.bin: cut short"]
+    assert ours(capfdbinary, "rmmod", "x") == (1, b"", b"rmmod: ERROR: modules.builtin.bin: cut short\n")
 
 
 def test_one_after_the_other(root: Path) -> None:

@@ -25,6 +25,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="print what is done")
 
 
+def reported(error: Callable[[str], object], action: Callable[[], int]) -> int:
+    """What ACTION returns; 1 where a file hinders it, which ERROR tells."""
+    try:
+        return action()
+    except TinykmodError as hindrance:
+        error(one_line(hindrance))
+    except OSError as hindrance:
+        if hindrance.filename is None:
+            raise
+        error(one_line(hindrance))
+    return 1
+
+
 def one_line(error: TinykmodError | OSError) -> str:
     """`WHICH: WHY`."""
     return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)

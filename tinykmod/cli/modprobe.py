@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinykmod.cli.messages import reported, reporter
 from tinykmod.errors import TinykmodError
 from tinykmod.kmod.config import read_config
 from tinykmod.kmod.loaded import ROOT
@@ -60,17 +61,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    say = _messages(args)
+    # As for kmod, -s and -q do not count yet.
     try:
         wait = None if args.wait is None else int(args.wait) / 1000
     except ValueError:
-        say(Severity.ERROR, f"unexpected wait value '{args.wait}'.")
+        reporter("modprobe")(f"unexpected wait value '{args.wait}'.")
         return 1
     if not args.words and not args.showconfig:
-        say(Severity.ERROR, "missing parameters. See -h.")
+        reporter("modprobe", syslog=args.syslog)("missing parameters. See -h.")
         return 1
-    if args.show_modversions or args.show_exports:
-        return _show_symbols(args, say)
+    say = _messages(args)
+    action = partial(_show_symbols, args) if args.show_modversions or args.show_exports else partial(_run, args, wait)
+    return reported(partial(say, Severity.ERROR), partial(action, say))
+
+
+def _run(args: argparse.Namespace, wait: float | None, say: Callable[[Severity, str], None]) -> int:
     version = args.set_version if args.set_version is not None else os.uname().release
     files = ModuleFiles(directory_of(args.dirname.absolute(), version))
     also = [files.directory / name for name in ("modules.softdep", "modules.weakdep")]
@@ -162,9 +167,11 @@ def _show_symbols(args: argparse.Namespace, say: Callable[[Severity, str], None]
         data = decompress(Path(which).read_bytes(), which)
         symbols = read_versions(data, which) if args.show_modversions else [*read_elf(data, which).exports.items()]
         why = "" if symbols else "there are none"
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         say(Severity.OUTCOME, f"Module {which} not found.")
         return 1
+    except OSError as error:
+        symbols, why = [], error.strerror or str(error)
     except TinykmodError as error:
         symbols, why = [], error.why
     for name, crc in symbols:

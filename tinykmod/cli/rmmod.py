@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from tinykmod.cli import messages
@@ -32,6 +33,10 @@ def run(args: argparse.Namespace) -> int:
     if not args.modules:
         error("missing module name.")
         return 1
+    return messages.reported(error, partial(_run, args, error))
+
+
+def _run(args: argparse.Namespace, error: Callable[[str], object]) -> int:
     good = True
     for why in remove(args, Linux(), Path("/")):
         error(why)
