@@ -14,7 +14,7 @@ from make_tree import RELEASE
 
 from tinykmod.bench.debian import Kernel
 from tinykmod.errors import BinIndexError
-from tinykmod.kmod.binindex import BinIndex, Entry, read_index, write_index
+from tinykmod.kmod.binindex import BinIndex, Entry, write_index
 from tinykmod.kmod.glob import glob
 
 KEYS = st.text(st.characters(min_codepoint=1, max_codepoint=127), max_size=12) | st.text("ab", max_size=6)
@@ -29,7 +29,7 @@ def test_any_entries_read_back(entries: list[Entry]) -> None:
     # Of one key: the lower priority first, of equal ones the one that came last.
     last_first = list(reversed(entries))
     expected = sorted(last_first, key=lambda entry: (entry.key, entry.priority))
-    assert read_index(write_index(entries, "x"), "x") == expected
+    assert BinIndex(write_index(entries, "x"), "x").entries() == expected
 
 
 @given(ENTRIES)
@@ -103,7 +103,7 @@ def test_both_layouts_of_kmods_are_searched(depmod_root: Path, kernel: Kernel) -
     assert len(again) == len(data)
     one, other = BinIndex.open(path), BinIndex(again, "again")
     assert one is not None
-    assert one.entries() == other.entries() == read_index(data, path)
+    assert one.entries() == other.entries() == BinIndex(data, path).entries()
     assert other.get("tcp_cubic") == "" != other.get("tcp_cubi")
 
 
@@ -180,13 +180,13 @@ def test_an_empty_index_is_the_one_that_kmod_writes() -> None:
 
 def test_a_layout_with_the_root_first_reads() -> None:
     root = struct.pack(">III", 0xB007F457, 0x00020001, 12 | 0x20000000) + struct.pack(">BBI", 97, 97, 18 | 0xC0000000)
-    assert read_index(root + b"b\0" + struct.pack(">II", 1, 5) + b"v\0", "x") == [Entry("ab", "v", 5)]
+    assert BinIndex(root + b"b\0" + struct.pack(">II", 1, 5) + b"v\0", "x").entries() == [Entry("ab", "v", 5)]
 
 
 def test_a_minor_version_does_not_matter() -> None:
     data = bytearray(write_index(SMALL, "x"))
     data[7] = 9
-    assert read_index(bytes(data), "x") == SMALL
+    assert BinIndex(bytes(data), "x").entries() == SMALL
 
 
 @pytest.mark.parametrize(
@@ -201,20 +201,20 @@ def test_a_minor_version_does_not_matter() -> None:
 )
 def test_damage_is_told_with_the_file(change: object, why: str) -> None:
     with pytest.raises(BinIndexError, match=f"^modules.x.bin: .*{why}"):
-        read_index(change(write_index(SMALL, "x")), "modules.x.bin")  # type: ignore[operator]
+        BinIndex(change(write_index(SMALL, "x")), "modules.x.bin").entries()  # type: ignore[operator]
 
 
 def test_a_node_that_is_its_own_child_is_refused() -> None:
     data = struct.pack(">III", 0xB007F457, 0x00020001, 12 | 0x20000000) + struct.pack(">BBI", 97, 97, 12 | 0x20000000)
     with pytest.raises(BinIndexError, match="two ways lead to the node at 12"):
-        read_index(data, "x")
+        BinIndex(data, "x").entries()
 
 
 def test_every_shorter_file_is_refused() -> None:
     data = write_index(SMALL, "x")
     for length in range(len(data)):
         with pytest.raises(BinIndexError):
-            read_index(data[:length], "x")
+            BinIndex(data[:length], "x").entries()
 
 
 @settings(max_examples=500)
@@ -224,7 +224,7 @@ def test_flipped_bytes_end_in_entries_or_in_an_error(data: st.DataObject) -> Non
     for place in data.draw(st.lists(st.integers(0, len(damaged) - 1), min_size=1, max_size=3)):
         damaged[place] ^= data.draw(st.integers(1, 255))
     try:
-        assert len(read_index(bytes(damaged), "x")) < len(damaged)
+        assert len(BinIndex(bytes(damaged), "x").entries()) < len(damaged)
     except BinIndexError as error:
         assert error.which == "x"
 

@@ -14,7 +14,7 @@ from make_tree import RELEASE, make_tree
 from tinykmod.bench.debian import Kernel
 from tinykmod.errors import BinIndexError, TinykmodError
 from tinykmod.files import replace_all
-from tinykmod.kmod.binindex import read_index
+from tinykmod.kmod.binindex import BinIndex
 from tinykmod.kmod.depmod import make
 from tinykmod.modules.tree import read_directory, read_tree
 
@@ -70,7 +70,7 @@ def test_odd_modules_give_the_same_files(run_tinykmod: Run, tmp_path: Path) -> N
         name: data for name, data in expected.items() if not name.endswith(".bin")
     }
     for name in INDEXES:
-        assert read_index(found[name], name) == read_index(expected[name], name)
+        assert BinIndex(found[name], name).entries() == BinIndex(expected[name], name).entries()
 
 
 def test_weakdeps_are_written(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_tree_without_modules_or_build_files(run_tinykmod: Run, tmp_path: Path
     assert len(warnings) == 3
     for name, data in files(tmp_path).items():
         if name.endswith(".bin"):
-            assert read_index(data, name) == []
+            assert BinIndex(data, name).entries() == []
         elif name != "modules.weakdep":
             assert data == expected[name]
 
@@ -162,7 +162,7 @@ def test_an_alias_beyond_7_bits_costs_that_alias_only(run_tinykmod: Run, tmp_pat
     root = make_tree(tmp_path, {"kernel/a.ko": {"modinfo": [("alias", "pé"), ("alias", "p")]}})
     code, [warning], _ = ours(run_tinykmod, root)
     assert (code, warning) == (0, "depmod: WARNING: alias pé is not of 7 bits, modprobe will not find it")
-    assert [entry.key for entry in read_index(files(root)["modules.alias.bin"], "alias")] == ["p"]
+    assert [entry.key for entry in BinIndex(files(root)["modules.alias.bin"], "alias").entries()] == ["p"]
 
 
 def test_a_circle_is_named_and_nothing_is_written(run_tinykmod: Run, tmp_path: Path) -> None:

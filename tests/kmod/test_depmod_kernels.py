@@ -17,7 +17,7 @@ from once import once
 
 import tinykmod
 from tinykmod.bench.debian import fetch_kernel
-from tinykmod.kmod.binindex import read_index
+from tinykmod.kmod.binindex import BinIndex
 from tinykmod.kmod.depmod import FROM_BUILD
 
 #: kmod 30 writes no modules.weakdep; kmod 34 does.
@@ -73,7 +73,7 @@ def test_texts_are_the_same_bytes(written: Written, name: str) -> None:
 
 @pytest.mark.parametrize("name", INDEXES)
 def test_indexes_hold_the_same(written: Written, name: str) -> None:
-    expected, found = (read_index(written.file(root, name), name) for root in (written.debian, written.ours))
+    expected, found = (BinIndex(written.file(root, name), name).entries() for root in (written.debian, written.ours))
     assert len(expected) > 50
     assert found == expected
 
@@ -89,7 +89,7 @@ def modprobe(root: Path, release: str, *words: str) -> list[str]:
 
 def test_debians_modprobe_gives_the_same_answers(written: Written) -> None:
     names, aliases, symbols, builtin = (
-        [entry.key for entry in read_index(written.file(written.debian, f"modules.{name}.bin"), name)]
+        [entry.key for entry in BinIndex(written.file(written.debian, f"modules.{name}.bin"), name).entries()]
         for name in ("dep", "alias", "symbols", "builtin")
     )
     pick = random.Random(1).sample
@@ -119,7 +119,7 @@ def test_pure_python_writes_the_same_and_shows_how_far_it_is(written: Written, t
             shown += more
     os.close(ours)
     assert process.wait() == 0
-    total = len(read_index(written.file(written.ours, "modules.dep.bin"), "modules.dep.bin"))
+    total = len(BinIndex(written.file(written.ours, "modules.dep.bin"), "modules.dep.bin").entries())
     assert b"\rreading modules: 1 of %d" % total in shown
     assert shown.endswith(b"\rreading modules: %d of %d\r\x1b[K" % (total, total)), "it is taken away at the end"
     made = {path.name: path.read_bytes() for path in (tmp_path / "lib/modules" / written.release).iterdir()}

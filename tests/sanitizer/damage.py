@@ -32,7 +32,7 @@ from tinykmod.errors import BinIndexError, IndexFormatError, ModuleFormatError
 from tinykmod.index.compiler import compile_index
 from tinykmod.index.schema import HEADER, ITEM, Section, checksum, layout
 from tinykmod.kmod import depmod
-from tinykmod.kmod.binindex import read_index
+from tinykmod.kmod.binindex import BinIndex
 from tinykmod.kmod.config import read_config
 from tinykmod.kmod.depmod_record import pack, unpack
 from tinykmod.modules import elf
@@ -221,7 +221,7 @@ def made_of(engine: Any, names: list[bytes], paths: list[bytes], *kernel: object
     for name, data in made.items():
         if name.endswith(".bin"):
             try:
-                read_index(data, name)
+                BinIndex(data, name).entries()
             except BinIndexError:
                 # A key or a value that a NUL cuts.
                 assert any(b"\0" in text for text in (*names, *paths))

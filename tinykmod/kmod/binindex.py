@@ -94,11 +94,6 @@ def write_index(entries: Iterable[Entry], which: str | os.PathLike[str]) -> byte
     return bytes(out)
 
 
-def read_index(data: bytes, which: str | os.PathLike[str]) -> list[Entry]:
-    """All entries, as BinIndex.entries() gives them. Raises BinIndexError as BinIndex does."""
-    return BinIndex(data, which).entries()
-
-
 class BinIndex:
     """An index, read in place: a search touches only the nodes on its way. Nodes may lie in any order, since kmod
     has had two layouts.
