@@ -57,7 +57,7 @@ def test_the_others(
 
 
 def test_depmod(root: Path, capfdbinary: Capture) -> None:
-    given = ("-n", "-b", root, "-C", "-a", "--", RELEASE)
+    given = ("-n", "-ruq", "--unresolved-error", "-b", root, "-C", "-a", "--", RELEASE)
     assert (
         ours(capfdbinary, "depmod", *given).out.splitlines()[0]
         == kmod("depmod", *given).out.splitlines()[0]
