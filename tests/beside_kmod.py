@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ def kmod(tool: str, *words: str | os.PathLike[str], cwd: Path | None = None) -> 
 def ours(capture: pytest.CaptureFixture[bytes], tool: str, *words: str | os.PathLike[str]) -> Ran:
     """The same one of ours, in this process."""
     capture.readouterr()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="surrogateescape")  # as main() makes them in a process of its own
     try:
         code = main([tool, *map(os.fspath, words)])
     except SystemExit as end:
