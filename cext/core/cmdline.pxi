@@ -13,9 +13,11 @@ cdef struct Word:
 
 cdef const char* cmdline_next(const char* text, Word* word) noexcept nogil:
     # Take the next word off TEXT; what follows it, or NULL at the end. Blanks inside double quotes do not end a
-    # word; quotes around the word or around its value are not part of it.
+    # word, but the newline at the end of /proc/cmdline does; quotes around the word or around its value are not part
+    # of it, but a value with further quotes stays as it is written.
     cdef bint quoted = False
     cdef bint whole
+    cdef const char* start
     cdef const char* end
     while text[0] == c' ' or text[0] == c'\t' or text[0] == c'\n':
         text += 1
@@ -32,6 +34,8 @@ cdef const char* cmdline_next(const char* text, Word* word) noexcept nogil:
             quoted = not quoted
         elif text[0] == c'=' and word.value == NULL:
             word.value = text + 1
+        elif text[0] == c'\n' and text[1] == 0:
+            break
         text += 1
     end = text
     if word.value == NULL:
@@ -40,11 +44,16 @@ cdef const char* cmdline_next(const char* text, Word* word) noexcept nogil:
             word.n_key -= 1
         return text
     word.n_key = <size_t>(word.value - word.key) - 1
-    if end > word.value and (end - 1)[0] == c'"' and (whole or word.value[0] == c'"'):
+    start = word.value
+    if end > start and (end - 1)[0] == c'"' and (whole or start[0] == c'"'):
         end -= 1
-    if word.value < end and word.value[0] == c'"':
-        word.value += 1
-    word.n_value = <size_t>(end - word.value)
+    if start < end and start[0] == c'"':
+        start += 1
+    if memchr(start, c'"', <size_t>(end - start)) == NULL:
+        word.value = start
+        word.n_value = <size_t>(end - start)
+    else:
+        word.n_value = <size_t>(text - word.value)
     return text
 
 
@@ -70,7 +79,8 @@ cdef bint cmdline_get(const char* text, const char* key, Text* value) noexcept n
 
 cdef void cmdline_options(const char* text, const char* module, Text* options) noexcept nogil:
     # Append what the command line gives to MODULE (`MODULE.PARAM[=VALUE]`, in order) as finit_module wants it: only
-    # the module's part of the key is normalised, a value with blanks is quoted, `a.b.c` belongs to nobody.
+    # the module's part of the key is normalised, a value with blanks is quoted if it has no quotes of its own,
+    # `a.b.c` belongs to nobody.
     cdef Word word
     cdef size_t dot
     cdef const char* found
@@ -91,11 +101,12 @@ cdef void cmdline_options(const char* text, const char* module, Text* options) n
 
 
 cdef void put_value(Text* options, const char* value, size_t n) noexcept nogil:
-    cdef bint blanks = memchr(value, c' ', n) != NULL or memchr(value, c'\t', n) != NULL
-    if blanks:
+    cdef bint quoted = ((memchr(value, c' ', n) != NULL or memchr(value, c'\t', n) != NULL)
+                        and memchr(value, c'"', n) == NULL)
+    if quoted:
         put_char(options, c'"')
     put_bytes(options, value, n)
-    if blanks:
+    if quoted:
         put_char(options, c'"')
 
 

@@ -24,6 +24,9 @@ from tinykmod.boot import cmdline
         ("nvme.a= nvme.b==", "a= b=="),
         ("-- nvme.after=1", "after=1"),
         ('nvme.open="a b', 'open="a b"'),
+        ('nvme.open="a b\n', 'open="a b"'),
+        ('nvme.w=1"2 3"4 nvme.x="1 2"3 nvme.y="1"2"', 'w=1"2 3"4 x="1 2"3 y="1"2"'),
+        ('nvme.w="" nvme.x="""" "nvme.y=a b"c nvme.z="', 'w= x="""" y=a b"c z='),
         ("", ""),
     ],
 )
@@ -58,13 +61,15 @@ def test_kernels_own_blacklist_is_told_apart() -> None:
     assert not cmdline.blacklisted_by_kernel("module_blacklist=a,b modprobe.blacklist=c", "c")
 
 
-PIECES = st.sampled_from(["m.", "m.p", "m-x.", "=", '"', " ", "\t", ",", "p", "b.c", "modprobe.blacklist", "m", "-"])
+PIECES = st.sampled_from(
+    ["m.", "m.p", "m-x.", "=", '"', " ", "\t", ",", "p", "b.c", "modprobe.blacklist", "m", "-"]
+)
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(PIECES, max_size=24).map("".join))
 def test_faces_agree(face: Face, text: str) -> None:
-    assert face.options_of(text, "m") == cmdline.options_of(text, "m")
+    assert face.options_of(f"{text}\n", "m") == cmdline.options_of(f"{text}\n", "m") == cmdline.options_of(text, "m")
     assert face.blacklists(text, "m") == cmdline.blacklists(text, "m")
 
 

@@ -242,6 +242,12 @@ def test_options_of_the_configuration_the_kernel_command_line_and_the_caller(mac
     ]  # fmt: skip
 
 
+def test_an_open_quote_on_the_kernel_command_line_ends_with_it(machine: Machine) -> None:
+    machine.kernel.boot('second.a="b c')
+    machine.insert("second")
+    assert machine.kernel.log[-1][2] == 'a="b c"'
+
+
 def test_the_kernel_command_lines_blacklist_is_normalised(machine: Machine) -> None:
     machine.config.write_text("alias al mid_dle\nalias bl top\nalias cl second\n")
     machine.kernel.boot("modprobe.blacklist=mid-dle,top -- modprobe.blacklist=second")
@@ -418,6 +424,10 @@ def _kmod_over(machine: Machine, tree: ModuleTree, *words: str) -> list[str] | N
         ("a.b=c=d a.b=c.d -- later.x=1 x=a.b", ["options a b=c=d", "options a b=c.d", "options later x=1"]),
         ("modprobe.blacklist=a,b modprobe.blacklist=c", ["blacklist a", "blacklist b", "blacklist c"]),
         ('k"l m".n=o "a b.c=d" e.f=1', ["options e f=1"]),
+        (
+            'z.w=1"2 3"4 k.l="a b"c q.o="a"b "s.t=u v"',
+            ['options z w=1"2 3"4', 'options k l="a b"c', 'options q o="a"b', 'options s t="u v"'],
+        ),
     ],
 )
 def test_the_kernel_command_line_is_shown_as_kmod_shows_it(

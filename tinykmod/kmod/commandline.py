@@ -20,11 +20,13 @@ class Word(NamedTuple):
 
 
 def parse(text: str) -> list[Word]:
-    """The words of TEXT. Blanks inside double quotes do not end a word; quotes around the word, or around its
-    value, are not part of it: `a="b c"` and `"a=b c"` are the same word."""
+    """The words of TEXT, /proc/cmdline or as much. Blanks inside double quotes do not end a word; quotes around the
+    word, or around its value, are not part of it: `a="b c"` and `"a=b c"` are the same word. A value with further
+    quotes stays as it is written."""
     words: list[Word] = []
     data = text.encode("utf-8", "surrogateescape")[:LIMIT]
-    text = data.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    # The last newline is that of /proc/cmdline.
+    text = data.partition(b"\0")[0].removesuffix(b"\n").decode("utf-8", "surrogateescape")
     position = 0
     while True:
         while position < len(text) and text[position] in _BLANKS:
@@ -45,23 +47,24 @@ def parse(text: str) -> list[Word]:
             words.append(Word(text[start:position].removesuffix('"'), None))
             continue
         value = text[equals + 1 : position]
-        if whole or value.startswith('"'):
-            value = value.removesuffix('"')
-        words.append(Word(text[start:equals], value.removeprefix('"')))
+        inner = value.removesuffix('"') if whole or value.startswith('"') else value
+        inner = inner.removeprefix('"')
+        words.append(Word(text[start:equals], value if '"' in inner else inner))
 
 
 def parameters(text: str) -> Iterator[tuple[str, str]]:
     """What TEXT gives to modules: a module, and `PARAM` or `PARAM=VALUE` as the kernel wants it at the module's load.
 
-    Only the module's part of the key is normalised; a value with blanks is quoted; `a.b.c` belongs to nobody, and
-    neither does `modprobe.blacklist=`.
+    Only the module's part of the key is normalised; a value with blanks is quoted, if it has no quotes of its own;
+    `a.b.c` belongs to nobody, and neither does `modprobe.blacklist=`.
     """
     for key, value in parse(text):
         name, dot, param = key.partition(".")
         if not dot or not param or "." in param or _UNNAMED.intersection(name) or _is_blacklist(key, value):
             continue
         if value is not None:
-            param += f'="{value}"' if " " in value or "\t" in value else f"={value}"
+            quoted = (" " in value or "\t" in value) and '"' not in value
+            param += f'="{value}"' if quoted else f"={value}"
         yield name.replace("-", "_"), param
 
 
