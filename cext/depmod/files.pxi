@@ -196,7 +196,9 @@ cdef bint put_symbols(
     return well
 
 
-cdef bint put_aliases(DepmodFiles* files, const DepmodModule* modules, const ElfSpan* records, size_t count) noexcept nogil:
+cdef bint put_aliases(
+    DepmodFiles* files, const DepmodModule* modules, const ElfSpan* records, size_t count
+) noexcept nogil:
     # modules.alias with its index, .softdep, .weakdep and .devname.
     cdef Entry entry
     cdef ElfSpan record
