@@ -153,13 +153,13 @@ def samples() -> Iterator[tuple[str, bytes]]:
 
 def ending_samples() -> Iterator[tuple[str, bytes]]:
     """For each section one where it ends with the file, whole or cut: a read beyond it is a read beyond the file."""
-    for extended, cut in product((False, True), (0, 1, 4)):
+    for extended, cut in product((False, True), (0, 1, 60)):
         data = make_ko(**SAMPLE, extended_versions=extended)
         (table,), (count,) = struct.unpack_from("<Q", data, 40), struct.unpack_from("<H", data, 60)
         headers = [list(struct.unpack_from("<IIQQQQIIQQ", data, table + 64 * number)) for number in range(count)]
         contents = [data[header[4] : header[4] + header[5]] for header in headers]
         for last in range(1, count):
-            if len(contents[last]) < 4:
+            if len(contents[last]) <= cut:
                 continue
             out = bytearray(data[:64] + bytes(64 * count))
             shorter = contents[last][: len(contents[last]) - cut]
