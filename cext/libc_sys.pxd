@@ -15,7 +15,7 @@ cdef extern from "<string.h>" nogil:
 cdef extern from "<errno.h>" nogil:
     int errno
     enum: EACCES, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM, EOPNOTSUPP, EPERM
-    enum: EROFS
+    enum: EPIPE, EROFS
 
 cdef extern from "<fcntl.h>" nogil:
     enum: O_RDONLY, O_WRONLY, O_RDWR, O_CLOEXEC, O_APPEND, O_CREAT, O_TRUNC, O_DIRECTORY, O_NONBLOCK, O_NOCTTY
@@ -28,6 +28,7 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t read(int fd, void* to, size_t n)
     ssize_t pread(int fd, void* to, size_t n, int64_t offset)
     ssize_t write(int fd, const void* source, size_t n)
+    int64_t lseek(int fd, int64_t offset, int whence)
     int close(int fd)
     int dup2(int fd, int target)
     int chdir(const char* path)
@@ -42,7 +43,7 @@ cdef extern from "<unistd.h>" nogil:
     int pause()
     void _exit(int code)
     long syscall(long number, ...)
-    enum: X_OK
+    enum: X_OK, SEEK_END
 
 cdef extern from "<sys/syscall.h>" nogil:
     enum: SYS_getdents64, SYS_finit_module, SYS_delete_module
@@ -55,6 +56,7 @@ cdef extern from "<sys/stat.h>" nogil:
     int fstat(int fd, stat_t* out)
     int fstatat(int directory, const char* path, stat_t* out, int flags)
     int mkdir(const char* path, unsigned int mode)
+    int rename(const char* path, const char* target)
     bint S_ISREG(unsigned int mode)
 
 cdef extern from "<sys/mman.h>" nogil:

@@ -27,12 +27,15 @@ cdef void boot_main(char** argv) noexcept nogil:
         log_why(&loader, LOG_ERROR, b"socket", b"uevents", strerror(-events))
     boot_modules(&loader)
     root_parse(&root, loader.cmdline)
+    break_at(&loader, &root, BREAK_START)
     if loader.have_modules:
+        requested_before(&loader)
         coldplug_walk(&loader)
-    boot_disks(&root)
+    boot_disks(&loader, &root)
     boot_loop(&loader, &root, events)
+    break_at(&loader, &root, BREAK_HANDOVER)
     handover(&loader, &root, argv)
-    boot_stay(&loader)
+    boot_stay(&loader, &root)
 
 
 cdef const char* boot_mounts(int* refused) noexcept nogil:
@@ -127,7 +130,7 @@ cdef void boot_other_kernels(Loader* loader) noexcept nogil:
     close(fd)
 
 
-cdef void boot_disks(Root* root) noexcept nogil:
+cdef void boot_disks(Loader* loader, Root* root) noexcept nogil:
     # Block devices whose drivers are built into the kernel were there before the socket was.
     cdef char batch[4096]
     cdef char buffer[4096]
@@ -143,7 +146,7 @@ cdef void boot_disks(Root* root) noexcept nogil:
         name = directory_entry(batch, n, &at)
         while name != NULL:
             sysfs_event(fd, name, buffer, sizeof(buffer), &event)
-            root_consider(root, event.devname, event.partn)
+            root_consider(loader, root, &event)
             name = directory_entry(batch, n, &at)
         n = read_directory(fd, batch, sizeof(batch))
     close(fd)
@@ -161,14 +164,14 @@ cdef void boot_events(Loader* loader, Root* root, int events) noexcept nogil:
             # Some were lost: look at everything once more.
             if loader.have_modules:
                 coldplug_walk(loader)
-            boot_disks(root)
+            boot_disks(loader, root)
             if events < 0:
                 return
         elif strcmp(event.action, b"add") == 0 or strcmp(event.action, b"change") == 0:
             if loader.have_modules:
                 device_seen(loader, &event, event.devpath)
             if strcmp(event.subsystem, b"block") == 0:
-                root_consider(root, event.devname, event.partn)
+                root_consider(loader, root, &event)
         result = uevent_read(events, buffer, sizeof(buffer), &event)
 
 
@@ -182,10 +185,11 @@ cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
         boot_events(loader, root, events)
         now = seam_now()
         if root.found and not mounted and now - loader.started >= root.delay:
+            break_at(loader, root, BREAK_MOUNT)
             mounted = boot_mount(loader, root)
             if not mounted:
                 boot_rescue(loader, root)
-        if loader.have_modules and load_next(loader):
+        if loader.have_modules and (load_next(loader) or requested_after(loader)):
             continue
         if mounted:
             return
@@ -239,19 +243,19 @@ cdef bint boot_mount(Loader* loader, Root* root) noexcept nogil:
 
 cdef void boot_rescue(Loader* loader, Root* root) noexcept nogil:
     # The report, once, then a shell if the image has one. The boot goes on when the shell ends, or if the root comes.
-    cdef bint shell = access(b"/bin/sh", X_OK) == 0
+    cdef bint shell = root.shell and access(b"/bin/sh", X_OK) == 0
     if not root.reported:
         report(loader, root)
         if shell:
             log_line(loader, LOG_ERROR, b"a shell follows; its end lets the boot go on")
         elif root.value != NULL:
-            log_line(loader, LOG_ERROR, b"no shell in this image (/bin/sh); still waiting for the root")
+            log_line(loader, LOG_ERROR, b"no shell (/bin/sh in the image, and no rd.shell=0); still waiting for the root")
         else:
-            log_line(loader, LOG_ERROR, b"no shell in this image (/bin/sh); PID 1 stays")
+            log_line(loader, LOG_ERROR, b"no shell (/bin/sh in the image, and no rd.shell=0); PID 1 stays")
     root.reported = True
     if shell:
         run_shell()
-        boot_disks(root)
+        boot_disks(loader, root)
 
 
 cdef void run_shell() noexcept nogil:
@@ -279,11 +283,11 @@ cdef void run_shell() noexcept nogil:
     poll(NULL, 0, 1000)
 
 
-cdef void boot_stay(Loader* loader) noexcept nogil:
+cdef void boot_stay(Loader* loader, const Root* root) noexcept nogil:
     # The root has no init that runs. A shell, as often as it ends; without one nothing is left to do.
     log_line(loader, LOG_ERROR, b"nothing more to try; PID 1 stays")
     while True:
-        if access(b"/bin/sh", X_OK) == 0:
+        if root.shell and access(b"/bin/sh", X_OK) == 0:
             run_shell()
         else:
             pause()

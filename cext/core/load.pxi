@@ -74,6 +74,7 @@ cdef int load_module(Loader* loader, const Step* step, const char* by, const cha
     else:
         loader.states[step.module] = MODULE_FAILED
         loader.n_failed += 1
+        failure_keep(loader, name, why)
         # A driver that finds nothing to do is no fault (crc32c_intel without SSE 4.2, many a platform driver).
         log_why(loader, LOG_INFO if result == -ENODEV else LOG_ERROR, b"module", name, why)
     if trace_begin(loader, begun, b"module"):

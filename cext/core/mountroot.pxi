@@ -112,17 +112,34 @@ cdef int worse(int result, int other) noexcept nogil:
 cdef int mount_root(Loader* loader, Root* root, const char* device, char* kind, size_t size) noexcept nogil:
     # Mount the root that was found on /sysroot: 0 or a negative errno. KIND becomes the type that did it: of
     # rootfstype=, what the superblock says, or else any that the kernel knows by now.
-    cdef char data_buffer[1024]
+    cdef char data_buffer[4096]
     cdef Text data = text_over(data_buffer, sizeof(data_buffer))
     cdef unsigned long flags = MS_RDONLY if root.read_only else 0
     cdef const char* types = root.device.kind
     cdef int result
     if root.types[0] and strcmp(root.types, b"auto") != 0:
         types = root.types
+    elif not is_root_kind(types):
+        log_why(loader, LOG_ERROR, types, device, b"holds no root filesystem")
+        return -EINVAL
     mount_flags(root.flags, &flags, &data)
+    put_members(root, &data)
     mkdir(b"/sysroot", 0o755)
     result = mount_types(loader, device, types, flags, data_buffer, kind, size)
     return result if types[0] else mount_any(loader, device, flags, data_buffer, kind, size)
+
+
+cdef void put_members(const Root* root, Text* data) noexcept nogil:
+    # A btrfs on several devices knows those that it is told of.
+    cdef uint32_t i
+    if root.device.members < 2:
+        return
+    for i in range(root.n_seen):
+        if strcmp(root.seen[i].uuid, root.device.uuid) == 0 and strcmp(root.seen[i].name, root.device.name) != 0:
+            if data.used:
+                put_char(data, c',')
+            put(data, b"device=/dev/")
+            put(data, root.seen[i].name)
 
 
 cdef int mount_types(Loader* loader, const char* device, const char* types, unsigned long flags, const char* data,

@@ -49,6 +49,8 @@ cdef struct Loader:
     int trace_fd
     int64_t started
     int64_t mounted
+    Text reasons  # why modules failed: see core/report.pxi
+    bint asked_after  # modules-load.d and its like were seen to
 
 
 cdef bint state_prepare(Loader* loader) noexcept nogil:

@@ -566,8 +566,10 @@ cdef int loader_main(int argc, char** argv) noexcept nogil:
                 return coldplug_main(argc, argv)
             if strcmp(name, b"match") == 0 or strcmp(name, b"resolve") == 0:
                 return index_main(argc, argv)
+            if strcmp(name, b"blkid") == 0:
+                return blkid_main(argc, argv)
             if strcmp(name, b"cmdline") == 0:
                 return cmdline_main(argc, argv)
         argc -= 1
         argv += 1
-    return tool_usage(b"tinykmod modprobe|insmod|rmmod|lsmod|modinfo|coldplug|match|resolve|cmdline ...")
+    return tool_usage(b"tinykmod modprobe|insmod|rmmod|lsmod|modinfo|coldplug|match|resolve|blkid|cmdline ...")
