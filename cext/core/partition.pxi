@@ -38,7 +38,8 @@ cdef void table_read(DiskTable* table, const Extent* disk) noexcept nogil:
             return
         table.sector *= 8
     table.sector = 512
-    if mbr_sane(table.first):
+    # As the kernel: one that announces a GPT is no table itself.
+    if not protective and mbr_sane(table.first):
         table.kind = TABLE_MBR
 
 
