@@ -142,7 +142,7 @@ cdef void report_two(Report* report, const char* key, const char* value, const c
 
 
 cdef void report_disks(Report* report, Root* root) noexcept nogil:
-    # A line each; those that hold nothing because nothing is in them (loop0, a card reader) only in the JSON.
+    # A line each; of a card reader without a card, and of RAM and loop devices (1 and 7) that hold nothing, only JSON.
     cdef char buffer[LINE_SIZE]
     cdef Text text
     cdef Seen* seen
@@ -163,7 +163,7 @@ cdef void report_disks(Report* report, Root* root) noexcept nogil:
         report_pair(report, b"partuuid", seen.partuuid)
         report_pair(report, b"partlabel", seen.partlabel)
         report_put(report, b"}")
-        if seen.size == 0:
+        if seen.size == 0 or (seen.kind[0] == 0 and (seen.major == 1 or seen.major == 7)):
             continue
         n += 1
         text = text_over(buffer, sizeof(buffer))

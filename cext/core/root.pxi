@@ -110,7 +110,7 @@ cdef void root_form(Root* root, const char* prefix, int form) noexcept nogil:
     # with udev's escapes (\x20) undone.
     cdef const char* value = starts(root.spec, prefix)
     cdef char* at
-    cdef Text text = text_over(root.decoded, sizeof(root.decoded))
+    cdef Text text
     cdef size_t n
     cdef int high, low
     if root.form != ROOT_NOT_SAID or value == NULL:
@@ -124,6 +124,7 @@ cdef void root_form(Root* root, const char* prefix, int form) noexcept nogil:
         return
     root.form = form
     root.value = value
+    text = text_over(root.decoded, sizeof(root.decoded))
     while value[0]:
         if value[0] == c'\\' and value[1] == c'x':
             high = hex_digit(value[2])
