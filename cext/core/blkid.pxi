@@ -1,5 +1,5 @@
-# `tinykmod blkid [FILE...]`: what superblocks and partition tables say, a line each as blkid has them. Of an image with a
-# partition table also its partitions, as FILE#NUMBER; without a FILE every block device.
+# `tinykmod blkid [FILE...]`: what superblocks and partition tables say, a line each as blkid has them. Of an image
+# with a partition table also its partitions, as FILE#NUMBER; without a FILE every block device.
 
 cdef void blkid_word(Text* text, const char* key, const char* value) noexcept nogil:
     # ` KEY="VALUE"`; what a shell would not take as it is has a backslash in front.
@@ -74,7 +74,9 @@ cdef bint blkid_file(const char* path) noexcept nogil:
             continue
         part.fd = fd
         part.base = partition.start
-        part.size = partition.size if partition.size <= extent.size - partition.start else extent.size - partition.start
+        part.size = extent.size - partition.start
+        if part.size > partition.size:
+            part.size = partition.size
         if not partition.extended:
             superblock_read(&seen, &part)
             if is_raid_member(&part):

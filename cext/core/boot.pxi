@@ -249,9 +249,9 @@ cdef void boot_rescue(Loader* loader, Root* root) noexcept nogil:
         if shell:
             log_line(loader, LOG_ERROR, b"a shell follows; its end lets the boot go on")
         elif root.value != NULL:
-            log_line(loader, LOG_ERROR, b"no shell (/bin/sh in the image, and no rd.shell=0); still waiting for the root")
+            log_line(loader, LOG_ERROR, b"no shell in this image (/bin/sh); still waiting for the root")
         else:
-            log_line(loader, LOG_ERROR, b"no shell (/bin/sh in the image, and no rd.shell=0); PID 1 stays")
+            log_line(loader, LOG_ERROR, b"no shell in this image (/bin/sh); PID 1 stays")
     root.reported = True
     if shell:
         run_shell()

@@ -133,7 +133,8 @@ cdef bint table_entry(const DiskTable* table, const Extent* disk, uint32_t numbe
     return partition == NULL or mbr_partition(table, disk, number, partition)
 
 
-cdef bint mbr_partition(const DiskTable* table, const Extent* disk, uint32_t number, Partition* partition) noexcept nogil:
+cdef bint mbr_partition(const DiskTable* table, const Extent* disk, uint32_t number,
+                        Partition* partition) noexcept nogil:
     cdef uint8_t sector[512]
     cdef const uint8_t* entry = table.first + 446
     cdef uint64_t base = 0

@@ -130,7 +130,8 @@ cdef void report_pair(Report* report, const char* key, const char* value) noexce
         report_string(report, value)
 
 
-cdef void report_two(Report* report, const char* key, const char* value, const char* other, const char* why) noexcept nogil:
+cdef void report_two(Report* report, const char* key, const char* value, const char* other,
+                     const char* why) noexcept nogil:
     # An item of two texts.
     report_item(report)
     report_put(report, b'{"')
@@ -142,7 +143,7 @@ cdef void report_two(Report* report, const char* key, const char* value, const c
 
 
 cdef void report_disks(Report* report, Root* root) noexcept nogil:
-    # A line each; of a card reader without a card, and of RAM and loop devices (1 and 7) that hold nothing, only JSON.
+    # A line each; JSON only for a card reader without a card, and RAM and loop devices (1, 7) that hold nothing.
     cdef char buffer[LINE_SIZE]
     cdef Text text
     cdef Seen* seen
@@ -190,7 +191,7 @@ cdef void report_word(Text* text, const char* key, const char* value) noexcept n
 
 
 cdef void report_modules(Report* report) noexcept nogil:
-    # Counts, the modules that failed, then the modaliases that no module in the image serves and those whose have failed.
+    # Counts, the modules that failed, then the modaliases that nothing in the image serves, and those that failed.
     cdef Loader* loader = report.loader
     cdef char buffer[LINE_SIZE]
     cdef Text text = text_over(buffer, sizeof(buffer))
@@ -292,14 +293,14 @@ cdef void report_deferred(Report* report) noexcept nogil:
             tab[0] = 0
             tab += 1
         report_two(report, b"device", line, b"reason", either(tab != NULL, tab, b""))
-        log_why(report.loader, LOG_ERROR, b"waits for another device:", line, either(tab != NULL, tab, b"no reason given"))
+        log_why(report.loader, LOG_ERROR, b"probe put off of", line, either(tab != NULL, tab, b"no reason given"))
         line = end
     report_put(report, b"]")
 
 
 cdef void report_firmware(Report* report) noexcept nogil:
-    # Files that drivers asked for in vain, as the kernel's log tells: drivers/base/firmware_loader/main.c, and Debian's
-    # own wording of it.
+    # Files that drivers asked for in vain, as the kernel's log tells: drivers/base/firmware_loader/main.c, and
+    # Debian's own wording of it.
     cdef char record[8192]
     cdef const char* name
     cdef size_t n

@@ -1,5 +1,5 @@
-# What the user names beside the devices: modules by rd.driver.pre=, rd.driver.post=, modules_load= and modules-load.d, and
-# places where the boot is to stop for a shell.
+# What the user names beside the devices: modules by rd.driver.pre=, rd.driver.post=, modules_load= and
+# modules-load.d, and places where the boot is to stop for a shell.
 
 cdef enum:
     BREAK_START = 1  # before the first module
@@ -102,7 +102,7 @@ cdef const char* load_directory(int number) noexcept nogil:
 
 
 cdef void requested_files(Loader* loader) noexcept nogil:
-    # All files in the order of their names, wherever they are. The next name is looked for anew each time: there are few.
+    # All files in the order of their names, wherever they are. The next name is looked for each time: there are few.
     cdef char last[256]
     cdef char name[256]
     cdef int directory

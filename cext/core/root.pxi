@@ -151,12 +151,13 @@ cdef bint root_number(Root* root) noexcept nogil:
     cdef const char* at = root.spec
     cdef uint64_t number = 0
     cdef uint64_t minor = 0
+    cdef bint sound
     if colon != NULL:
-        if not (parse_number(at, <size_t>(colon - at), &number) and parse_number(colon + 1, strlen(colon + 1), &minor)):
-            return False
+        sound = parse_number(at, <size_t>(colon - at), &number)
+        sound = parse_number(colon + 1, strlen(colon + 1), &minor) and sound
         root.major = <uint32_t>number
         root.minor = <uint32_t>minor
-        return True
+        return sound
     while at[0] and hex_digit(at[0]) >= 0:
         number = number << 4 | <uint64_t>hex_digit(at[0])
         at += 1
@@ -170,14 +171,12 @@ cdef void root_offset(Root* root) noexcept nogil:
     cdef char* slash = <char*>memchr(root.decoded, c'/', strlen(root.decoded))
     cdef const char* digits = starts(slash, b"/PARTNROFF=") if slash != NULL else NULL
     cdef uint64_t number
-    cdef bint negative
     if slash == NULL:
         return
-    negative = digits != NULL and digits[0] == c'-'
-    if digits == NULL or slash == root.decoded or not parse_number(digits + negative, strlen(digits + negative), &number):
+    if digits == NULL or slash == root.decoded or not parse_number(digits, strlen(digits), &number):
         root.form = ROOT_STRANGE
         return
-    root.offset = -<int64_t>number if negative else <int64_t>number
+    root.offset = <int64_t>number
     slash[0] = 0
     root.value = root.decoded
 
@@ -317,8 +316,8 @@ cdef uint32_t event_number(const char* text) noexcept nogil:
 
 
 cdef void root_consider(Loader* loader, Root* root, const Event* event) noexcept nogil:
-    # A block device has appeared: is it the root? Of several the first that came is; of those that are there before it
-    # is mounted, the one with the lowest device number.
+    # A block device has appeared: is it the root? Of several the first that came is; of those that are there before
+    # it is mounted, the one with the lowest device number.
     cdef Seen seen
     cdef Text text
     cdef uint32_t i

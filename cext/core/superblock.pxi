@@ -1,5 +1,5 @@
-# What a block device holds, by its superblock: type, UUID and label as blkid tells them. Every field is taken out of its
-# bytes, so the host's byte order is of no matter; whatever does not fit the format's own rules is "not known".
+# What a block device holds, by its superblock: type, UUID and label as blkid tells them. Every field is taken out of
+# its bytes, so the host's byte order is of no matter; whatever does not fit the format's own rules is not known.
 
 cdef enum:
     FRONT = 4096  # bytes that are read at once; all but btrfs, iso9660 and large pages' swap are told by them
@@ -228,8 +228,8 @@ cdef bint read_container(Found* found, const uint8_t* front) noexcept nogil:
 
 
 cdef bint is_raid_member(const Extent* extent) noexcept nogil:
-    # Whether a RAID superblock of Linux lies at the end (metadata 0.90 and 1.0): the filesystem in front of it is then
-    # the array's, and would be damaged by mounting it here. drivers/md/md.c has the places.
+    # Whether a RAID superblock of Linux lies at the end (metadata 0.90 and 1.0): the filesystem in front of it is the
+    # array's then, and would be damaged by mounting it here. drivers/md/md.c has the places.
     cdef uint8_t magic[4]
     cdef uint64_t sectors = extent.size / 512
     if sectors < 256:
@@ -276,7 +276,8 @@ cdef bint read_ext(Found* found, const uint8_t* front) noexcept nogil:
     if block[56] != 0x53 or block[57] != 0xef or little32(block + 24) > 6:
         return False
     # metadata_csum; 1 is crc32c, and there is no other.
-    if read_only & 0x400 and (block[373] != 1 or crc_over(~<uint32_t>0, block, 1020, CRC32C) != little32(block + 1020)):
+    if (read_only & 0x400
+            and (block[373] != 1 or crc_over(~<uint32_t>0, block, 1020, CRC32C) != little32(block + 1020))):
         return False
     put_uuid(&found.uuid, block + 104, False)
     put_label(&found.label, block + 120, 16)
@@ -354,7 +355,7 @@ cdef bint read_btrfs(Found* found, const Extent* extent) noexcept nogil:
 
 
 cdef bint read_iso9660(Found* found, const Extent* extent) noexcept nogil:
-    # ECMA-119: volume descriptors of 2048 bytes from 32 KiB on. The UUID is the time of its last change, or of its making.
+    # ECMA-119: volume descriptors of 2048 bytes from 32 KiB on. The UUID is when it was changed last, or made.
     cdef uint8_t block[2048]
     cdef char joliet[64]
     cdef Text text

@@ -12,42 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filesystems import FILESYSTEMS, SBIN, UUID, make_filesystems
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from once import once
 
-UUID = "7b1c9e5e-0f4b-4d8e-9a41-3f2d8c6b1a02"
-_SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
-
-#: Name -> (MiB, or 0 where the tool makes the file; command, in which {} is the file and {tree} a directory).
-FILESYSTEMS = {
-    "ext2": (8, f"mke2fs -q -F -t ext2 -U {UUID} -L two {{}}"),
-    "ext3": (8, f"mke2fs -q -F -t ext3 -U {UUID} {{}}"),
-    "ext4": (8, f"mke2fs -q -F -t ext4 -U {UUID} -L 'a b \"c\" \\d' {{}}"),
-    "ext4-without-checksum": (8, "mke2fs -q -F -t ext4 -O ^metadata_csum,^64bit -b 4096 {}"),
-    "jbd": (8, "mke2fs -q -F -O journal_dev {}"),
-    "xfs": (300, f"mkfs.xfs -q -f -L 'xfs root' -m uuid={UUID} {{}}"),
-    "xfs-4": (300, "mkfs.xfs -q -f -m crc=0 {}"),
-    "xfs-4k": (300, "mkfs.xfs -q -f -s size=4096 -L four {}"),
-    "btrfs": (128, f"mkfs.btrfs -q -U {UUID} -L 'bé root' {{}}"),
-    "btrfs-xxhash": (128, "mkfs.btrfs -q --csum xxhash {}"),
-    "f2fs": (64, "mkfs.f2fs -q -l 'f2 é漢😀' {}"),
-    "fat12": (2, "mkfs.vfat -F12 -n 'ESP 12' -i 12abcdef {}"),
-    "fat16": (20, "mkfs.vfat -F16 -n ESP16 {}"),
-    "fat32": (64, "mkfs.vfat -F32 -n ESP32 {}"),
-    "fat32-4k": (300, "mkfs.vfat -F32 -S 4096 -n BIGSEC {}"),
-    "fat-without-label": (64, "mkfs.vfat -F32 {}"),
-    "exfat": (16, "mkfs.exfat -L 'ex é' {}"),
-    "exfat-without-label": (16, "mkfs.exfat {}"),
-    "iso9660": (0, "xorriso -as mkisofs -quiet -V ISO_LABEL -o {} {tree}"),
-    "iso9660-joliet": (0, "xorriso -as mkisofs -quiet -J -R -V 'a longer label of an iso' -o {} {tree}"),
-    "squashfs": (0, "mksquashfs {tree} {} -quiet -no-progress"),
-    "erofs": (0, f"mkfs.erofs -U {UUID} {{}} {{tree}}"),
-    "swap": (1, f"mkswap -q -L sw -U {UUID} {{}}"),
-    "swap-16k": (1, "mkswap -q -p 16384 {}"),
-    "swap-64k": (1, "mkswap -q -p 65536 -L sw64 {}"),
-}
-#: What an image may be damaged without its checksum telling: those of FAT, f2fs, ISO 9660, squashfs and swap have none.
+#: Those whose superblock has a checksum.
 CHECKED = {"ext4", "xfs", "xfs-4k", "btrfs", "exfat"}
 
 Seen = dict[str, str]
@@ -58,22 +28,7 @@ Blkid = Callable[..., list[Seen]]
 def images(shared_dir: Path) -> Path:
     """A directory of filesystem images, one for each of FILESYSTEMS."""
 
-    def make(directory: Path) -> None:
-        tree = directory / "tree"
-        tree.mkdir(parents=True)
-        (tree / "file").write_text("content\n" * 1000)
-        for name, (size, command) in FILESYSTEMS.items():
-            path = directory / name
-            if size:
-                with path.open("wb") as file:
-                    file.truncate(size << 20)
-            done = subprocess.run(
-                command.replace("{tree}", str(tree)).replace("{}", str(path)), shell=True, capture_output=True,
-                text=True, check=False, env={"PATH": _SBIN, "LC_ALL": "C.UTF-8"},
-            )  # fmt: skip
-            assert done.returncode == 0, (name, done.stderr)
-
-    return once(shared_dir / "filesystems", make)
+    return once(shared_dir / "filesystems", make_filesystems)
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +53,7 @@ def _line(text: str) -> Seen:
 
 
 def _tool(name: str) -> str:
-    found = shutil.which(name, path=_SBIN)
+    found = shutil.which(name, path=SBIN)
     assert found, name
     return found
 
@@ -130,7 +85,8 @@ def test_superblock_is_read_as_libblkid_reads_it(images: Path, blkid: Blkid, nam
 def test_nothing_known_is_code_2(fake_loader: Path, tmp_path: Path) -> None:
     path = tmp_path / "zeros"
     path.write_bytes(bytes(1 << 20))
-    for file, said in ((path, ""), (tmp_path / "absent", f"tinykmod: {tmp_path}/absent: No such file or directory\n")):
+    absent = tmp_path / "absent"
+    for file, said in ((path, ""), (absent, f"tinykmod: {absent}: No such file or directory\n")):
         done = subprocess.run([fake_loader, "blkid", file], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
@@ -168,12 +124,12 @@ def test_truncated_image_is_known_when_libblkid_knows_it(images: Path, blkid: Bl
 @settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_damaged_image_is_told_or_not_known(images: Path, blkid: Blkid, tmp_path: Path, data: st.DataObject) -> None:
-    """Several bytes changed anywhere in what is read: never a crash; where there is a checksum, never another answer."""
+    """Bytes changed anywhere in what is read: never a crash; where there is a checksum, never another answer."""
     name = data.draw(st.sampled_from(sorted(FILESYSTEMS)))
     whole = front(images / name)
     [before] = blkid(images / name)
-    spots = st.one_of(st.integers(0, 512), st.integers(1024, 2100), st.integers(65536, 65536 + 700),
-                      st.integers(32768, 32768 + 900), st.integers(0, len(whole))).filter(len(whole).__gt__)  # fmt: skip
+    ranges = ((0, 512), (1024, 2100), (65536, 65536 + 700), (32768, 32768 + 900), (0, len(whole)))
+    spots = st.one_of(*(st.integers(*ends) for ends in ranges)).filter(lambda at: at < len(whole))
     changes = st.lists(st.tuples(spots, st.integers(1, 255)), min_size=1, max_size=6)
     files = []
     for number, variant in enumerate(data.draw(st.lists(changes, min_size=8, max_size=8))):

@@ -71,11 +71,13 @@ def test_root_by_uuid(start, disk, machine, device, driver):
     ("root", "arguments", "device"),
     [
         ("/dev/vda", {}, "/dev/vda"),
+        # The kernel's hexadecimal form: 254:0.
+        ("fe00", {}, "/dev/vda"),
         ("LABEL=tinykmod-root", {}, "/dev/vda"),
         (f"PARTUUID={GPT_PARTUUID}", {"partuuid": GPT_PARTUUID}, "/dev/vda1"),
         (f"PARTUUID={MBR_PARTUUID}", {"partuuid": MBR_PARTUUID}, "/dev/vda1"),
     ],
-    ids=["device", "label", "gpt", "mbr"],
+    ids=["device", "number", "label", "gpt", "mbr"],
 )
 def test_root_by_other_names(start, disk, root, arguments, device):
     result = start(f"root={root}", disk(**arguments))

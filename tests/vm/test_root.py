@@ -21,6 +21,7 @@ pytestmark = pytest.mark.vm
 
 UUID = "7b1c9e5e-0f4b-4d8e-9a41-3f2d8c6b1a02"
 PARTUUID = "0d1e2f30-4152-4637-8495-a6b7c8d9eafb"
+FIRST = "1d1e2f30-4152-4637-8495-a6b7c8d9eafb"
 VIRTIO_SCSI = Machine("virtio-scsi", (*VIRTIO_BLK.args, "-device", "virtio-scsi-pci"), "scsi-hd,drive={id}")
 SD_CARD = Machine("sd-card", (*VIRTIO_BLK.args, "-device", "sdhci-pci"), "sd-card,drive={id}")
 _MIB = 1 << 20
@@ -89,7 +90,7 @@ def xfs_card(tree: Path, shared_dir: Path) -> Path:
             lines += [f"{name} d--755 0 0", *(f"{file} ---755 0 0 {tree / name / file}" for file in inside), "$"]
         files.write_text("\n".join([*lines, "$", ""]))
         run("mkfs.xfs", "-q", "-L", "xfs root", "-p", files, empty(part, 400))
-        script = f'label: gpt\nsize=16MiB, name=other\nsize=400MiB, name="root of it", uuid={PARTUUID}\n'
+        script = f'label: gpt\nsize=16MiB, uuid={FIRST}\nsize=400MiB, name="root of it", uuid={PARTUUID}\n'
         run("sfdisk", "-q", empty(path, 512), text=script)
         with path.open("r+b") as disk, part.open("rb") as source:
             disk.seek(17 * _MIB)
@@ -210,9 +211,9 @@ def own_image(kernel, busybox, run_tinykmod: Callable, shared_dir: Path, tmp_pat
 
 
 def test_modules_that_the_user_names(start, xfs_card, own_image):
-    """rd.driver.pre comes first of all, the others when the root is mounted; the root is PARTUUID's second next."""
+    """rd.driver.pre comes first of all, the others at the end; the root is the partition behind PARTUUID's."""
     words = (
-        f"root=PARTUUID={PARTUUID.upper()}/PARTNROFF=0 rd.driver.pre=i6300esb,isofs rd.driver.post=brd,crc32c "
+        f"root=PARTUUID={FIRST.upper()}/PARTNROFF=1 rd.driver.pre=i6300esb,isofs rd.driver.post=brd,crc32c "
         "rd.modules_load=erofs modules-load=vfat modprobe.blacklist=f2fs"
     )
     result = start(words, xfs_card, initrd=own_image)
