@@ -208,13 +208,13 @@ cdef void report_modules(Report* report) noexcept nogil:
     put(&text, b" loaded, ")
     put_number(&text, loader.n_failed)
     put(&text, b" failed")
-    log_line(loader, LOG_ERROR, buffer)
     for i in range(loader.index.count[<int>SECTION_MODULES]):
         if loader.states[i] == MODULE_FAILED:
             report_two(report, b"module", index_name(&loader.index, i), b"why",
                        failure_why(loader, index_name(&loader.index, i)))
-            log_why(loader, LOG_ERROR, b"module", index_name(&loader.index, i),
-                    failure_why(loader, index_name(&loader.index, i)))
+            put_char(&text, c' ')
+            put(&text, index_name(&loader.index, i))
+    log_line(loader, LOG_ERROR, buffer)
     report_put(report, b"]")
     report_modaliases(report, b"without_driver", False)
     report_modaliases(report, b"driver_failed", True)
@@ -225,6 +225,8 @@ cdef void report_modaliases(Report* report, const char* key, bint failed) noexce
     cdef Loader* loader = report.loader
     cdef const char* at = loader.texts + 1
     cdef const char* name
+    cdef char buffer[LINE_SIZE]
+    cdef Text text
     cdef uint32_t i
     cdef bint matched
     report_open(report, key)
@@ -238,7 +240,11 @@ cdef void report_modaliases(Report* report, const char* key, bint failed) noexce
             name = hit_name(&loader.search, loader.search.hits + i)
             if loader.states[loader.search.hits[i].module] == MODULE_FAILED:
                 report_two(report, b"modalias", at, b"module", name)
-                log_why(loader, LOG_ERROR, b"the driver failed of", at, name)
+                text = text_over(buffer, sizeof(buffer))
+                put(&text, name)
+                put(&text, b": ")
+                put(&text, failure_why(loader, name))
+                log_why(loader, LOG_ERROR, b"the driver failed of", at, buffer)
         at += strlen(at) + 1
     report_put(report, b"]")
 

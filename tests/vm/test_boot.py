@@ -239,7 +239,7 @@ def test_shell_follows_the_report_where_the_image_has_one(
 
 def test_report_names_the_disks_that_are_there_instead(start, disk):
     result = start("root=LABEL=other rd.tinykmod.timeout=3", disk(), stop_on=NO_ROOT_END, linger=3)
-    stays(result, "root=LABEL=other", f"disk /dev/vda: ext4 UUID={UUID} LABEL=tinykmod-root")
+    stays(result, "root=LABEL=other", f"disk /dev/vda (16 MiB): ext4 UUID={UUID} LABEL=tinykmod-root")
 
 
 def test_missing_init_is_told_and_the_usual_one_runs(start, disk):
