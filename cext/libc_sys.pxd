@@ -14,7 +14,7 @@ cdef extern from "<string.h>" nogil:
 
 cdef extern from "<errno.h>" nogil:
     int errno
-    enum: EACCES, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM, EOPNOTSUPP, EPERM
+    enum: EACCES, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, EIO, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM, EOPNOTSUPP, EPERM
     enum: EROFS
 
 cdef extern from "<fcntl.h>" nogil:
@@ -37,6 +37,7 @@ cdef extern from "<unistd.h>" nogil:
     int unlinkat(int directory, const char* path, int flags)
     int getpid()
     int fork()
+    int pipe2(int* ends, int flags)
     int setsid()
     int execv(const char* path, char** argv)
     int pause()
@@ -111,6 +112,10 @@ cdef extern from "<linux/netlink.h>" nogil:
         unsigned short nl_family
         uint32_t nl_pid
         uint32_t nl_groups
+
+cdef extern from "<sys/resource.h>" nogil:
+    enum: PRIO_PROCESS
+    int setpriority(int which, unsigned int who, int nice)
 
 cdef extern from "<sys/wait.h>" nogil:
     int waitpid(int pid, int* status, int options)

@@ -3,6 +3,8 @@
 include "core/log.pxi"         # kmsg
 include "core/trace.pxi"       # the boot trace
 include "core/load.pxi"        # one module, the queue
+include "core/pool.pxi"        # processes that load
+include "core/engine.pxi"      # the order with several of them
 include "core/device.pxi"      # uevents and sysfs
 include "core/root.pxi"        # root= and block devices
 include "core/mountroot.pxi"   # the root's filesystem

@@ -25,10 +25,13 @@ cdef void boot_main(char** argv) noexcept nogil:
     events = uevent_open()
     if events < 0:
         log_why(&loader, LOG_ERROR, b"socket", b"uevents", strerror(-events))
+    engine_settings(&loader)
     boot_modules(&loader)
     root_parse(&root, loader.cmdline)
     if loader.have_modules:
         coldplug_walk(&loader)
+        loader.walked = True
+        boot_filesystem(&loader, root.types, URGENT_FILESYSTEM)
     boot_disks(&root)
     boot_loop(&loader, &root, events)
     handover(&loader, &root, argv)
@@ -98,6 +101,8 @@ cdef void boot_modules(Loader* loader) noexcept nogil:
         if why_not != NULL:
             log_why(loader, LOG_ERROR, b"modules of", loader.release, why_not)
             return
+        # They do not tell what a module needs directly.
+        loader.jobs = 1
         if trace_begin(loader, seam_now(), b"fallback"):
             trace_text(loader, b"why", why)
             trace_end(loader)
@@ -173,22 +178,31 @@ cdef void boot_events(Loader* loader, Root* root, int events) noexcept nogil:
 
 
 cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
-    # Load, watch and wait until the root is mounted and nothing is left to load.
+    # Load, watch and wait until the root is mounted and nothing is under way any more.
     cdef bint mounted = False
     cdef int64_t said = loader.started
     cdef int64_t now, until
-    cdef pollfd poller
     while True:
         boot_events(loader, root, events)
+        engine_answers(loader)
         now = seam_now()
-        if root.found and not mounted and now - loader.started >= root.delay:
+        if root.found and not mounted and boot_filesystem_there(loader, root) and now - loader.started >= root.delay:
             mounted = boot_mount(loader, root)
-            if not mounted:
+            if mounted:
+                engine_close(loader)
+            else:
                 boot_rescue(loader, root)
-        if loader.have_modules and load_next(loader):
-            continue
         if mounted:
-            return
+            until = engine_drained(loader)
+            if until == 0:
+                engine_leave(loader)
+                return
+            boot_wait(loader, events, until)
+            continue
+        if loader.have_modules and loader.jobs > 1:
+            engine_feed(loader)
+        elif loader.have_modules and load_next(loader):
+            continue
         now = seam_now()
         if not root.found and not root.reported and not root.wait and now - loader.started >= root.limit:
             boot_rescue(loader, root)
@@ -197,17 +211,68 @@ cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
             if root.value != NULL and not root.found:
                 log_why(loader, LOG_ERROR, b"still waiting for", b"root", root.spec)
         until = said + <int64_t>WAIT_LINE * 1000000000
-        if root.found:
+        if root.found and loader.started + root.delay > now:
             until = loader.started + root.delay
-        elif not root.reported and not root.wait and loader.started + root.limit < until:
+        elif not root.found and not root.reported and not root.wait and loader.started + root.limit < until:
             until = loader.started + root.limit
-        poller.fd = events
-        poller.events = POLLIN
-        if events < 0:
-            poll(NULL, 0, WALK_AGAIN)
-        elif until > seam_now():
-            # Up to the next millisecond, or a wait would end just before its time and begin again.
-            poll(&poller, 1, <int>((until - seam_now()) / 1000000) + 1)
+        boot_wait(loader, events, engine_stuck(loader, until))
+
+
+cdef void boot_wait(Loader* loader, int events, int64_t until) noexcept nogil:
+    # Sleep until there is an event, an answer of a worker, or it is UNTIL.
+    cdef pollfd pollers[WORKERS_MOST + 1]
+    cdef uint32_t n = pool_poll(loader, pollers)
+    cdef int64_t now = seam_now()
+    # Up to the next millisecond, or a wait would end just before its time and begin again.
+    cdef int64_t left = (until - now) / 1000000 + 1
+    if events >= 0:
+        pollers[n].fd = events
+        pollers[n].events = POLLIN
+        n += 1
+    elif left > WALK_AGAIN:
+        left = WALK_AGAIN
+    if until > now:
+        poll(pollers, n, <int>left)
+
+
+cdef bint boot_filesystem_there(Loader* loader, const Root* root) noexcept nogil:
+    # Whether the modules of the root's filesystem have been tried; they are asked for once the root is there.
+    cdef uint32_t i
+    if root.types[0] and strcmp(root.types, b"auto") != 0:
+        boot_filesystem(loader, root.types, URGENT_ROOT)
+    else:
+        boot_filesystem(loader, root.device.kind, URGENT_ROOT)
+    for i in range(loader.n_filesystems):
+        if not engine_settled(loader, loader.filesystems[i]):
+            return False
+    return True
+
+
+cdef void boot_filesystem(Loader* loader, const char* types, uint32_t level) noexcept nogil:
+    # Plan what serves the filesystems TYPES, with commas between them. With one worker mount_root() sees to it.
+    cdef char* kind = loader.kinds
+    cdef bint more
+    cdef size_t n
+    cdef uint32_t i
+    if not loader.have_modules or loader.jobs == 1:
+        return
+    if strcmp(loader.types, types) != 0:
+        loader.n_filesystems = 0
+        memcpy(loader.types, types, strlen(types) + 1)
+        memcpy(loader.kinds, types, strlen(types) + 1)
+        while kind[0]:
+            n = list_word(kind)
+            more = kind[n] != 0
+            kind[n] = 0
+            if filesystem_lookup(loader, kind):
+                for i in range(loader.search.n_hits):
+                    if loader.n_filesystems < FILESYSTEMS_MOST:
+                        loader.filesystems[loader.n_filesystems] = loader.search.hits[i].module
+                        loader.n_filesystems += 1
+                        engine_want(loader, loader.search.hits[i].module, WHY_ROOT, kind, level << URGENCY_SHIFT)
+            kind += n + more
+    for i in range(loader.n_filesystems):
+        engine_raise(loader, loader.filesystems[i], level << URGENCY_SHIFT)
 
 
 cdef bint boot_mount(Loader* loader, Root* root) noexcept nogil:

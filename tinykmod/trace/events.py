@@ -15,6 +15,8 @@ EVENTS: dict[str, dict[str, type]] = {
     "fallback": {"why": str},
     "device": {"modalias": str, "device": str},
     "module": {"name": str, "why": str, "by": str, "dur": int, "result": int},
+    "dropped": {"name": str, "why": str, "by": str},
+    "left": {"name": str, "worker": int, "dur": int},
     "root": {"device": str, "spec": str},
     "mounted": {"device": str, "type": str},
     "handover": {"init": str, "modules": int, "failed": int},
