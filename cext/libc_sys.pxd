@@ -43,10 +43,12 @@ cdef extern from "<unistd.h>" nogil:
     int pause()
     void _exit(int code)
     long syscall(long number, ...)
+    long sysconf(int name)
+    enum: _SC_NPROCESSORS_ONLN
     enum: X_OK
 
 cdef extern from "<sys/syscall.h>" nogil:
-    enum: SYS_getdents64, SYS_finit_module, SYS_delete_module
+    enum: SYS_getdents64, SYS_finit_module, SYS_delete_module, SYS_sched_setscheduler
 
 cdef extern from "<sys/stat.h>" nogil:
     struct stat_t "stat":
@@ -113,9 +115,8 @@ cdef extern from "<linux/netlink.h>" nogil:
         uint32_t nl_pid
         uint32_t nl_groups
 
-cdef extern from "<sys/resource.h>" nogil:
-    enum: PRIO_PROCESS
-    int setpriority(int which, unsigned int who, int nice)
+cdef extern from "<sched.h>" nogil:
+    enum: SCHED_OTHER, SCHED_IDLE
 
 cdef extern from "<sys/wait.h>" nogil:
     int waitpid(int pid, int* status, int options)

@@ -183,8 +183,9 @@ cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
     cdef int64_t said = loader.started
     cdef int64_t now, until
     while True:
-        boot_events(loader, root, events)
+        # In this order: what a driver made was announced before its load ended.
         engine_answers(loader)
+        boot_events(loader, root, events)
         now = seam_now()
         if root.found and not mounted and boot_filesystem_there(loader, root) and now - loader.started >= root.delay:
             mounted = boot_mount(loader, root)
@@ -215,7 +216,7 @@ cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
             until = loader.started + root.delay
         elif not root.found and not root.reported and not root.wait and loader.started + root.limit < until:
             until = loader.started + root.limit
-        boot_wait(loader, events, engine_stuck(loader, until))
+        boot_wait(loader, events, engine_again(loader, until))
 
 
 cdef void boot_wait(Loader* loader, int events, int64_t until) noexcept nogil:
@@ -235,9 +236,25 @@ cdef void boot_wait(Loader* loader, int events, int64_t until) noexcept nogil:
         poll(pollers, n, <int>left)
 
 
+cdef void boot_root(Loader* loader, const Root* root) noexcept nogil:
+    # The root's device is there.
+    cdef char device[80]
+    cdef Text text = text_over(device, sizeof(device))
+    put(&text, b"/dev/")
+    put(&text, root.device.name)
+    if trace_begin(loader, seam_now(), b"root"):
+        trace_text(loader, b"device", device)
+        trace_text(loader, b"spec", root.spec)
+        trace_end(loader)
+
+
 cdef bint boot_filesystem_there(Loader* loader, const Root* root) noexcept nogil:
     # Whether the modules of the root's filesystem have been tried; they are asked for once the root is there.
     cdef uint32_t i
+    if not loader.root_there:
+        loader.root_there = True
+        engine_yield(loader)
+        boot_root(loader, root)
     if root.types[0] and strcmp(root.types, b"auto") != 0:
         boot_filesystem(loader, root.types, URGENT_ROOT)
     else:
@@ -282,17 +299,13 @@ cdef bint boot_mount(Loader* loader, Root* root) noexcept nogil:
     cdef int result
     put(&text, b"/dev/")
     put(&text, root.device.name)
-    if trace_begin(loader, seam_now(), b"root"):
-        trace_text(loader, b"device", device)
-        trace_text(loader, b"spec", root.spec)
-        trace_end(loader)
     kind[0] = 0
     result = mount_root(loader, root, device, kind, sizeof(kind))
     if result != 0:
         log_why(loader, LOG_ERROR, b"root", device, strerror(-result))
         # Look again when it, or another one, appears.
         root.refused = -result
-        root.found = False
+        root.found = loader.root_there = False
         return False
     loader.mounted = seam_now()
     if trace_begin(loader, loader.mounted, b"mounted"):

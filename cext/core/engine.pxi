@@ -16,6 +16,9 @@ cdef enum:
     URGENT_REST = 2
     URGENCY_SHIFT = 24
 
+    HELD_AGAIN = 10000000  # nanoseconds between two looks at what modules under way do
+    HELD_FOR = 30000000  # and after which they are taken to wait for hardware
+
     READY = 0
     WAITS_SOFT = 1
     WAITS_HARD = 2
@@ -202,28 +205,73 @@ cdef uint32_t engine_running(const Loader* loader) noexcept nogil:
 
 
 cdef void engine_feed(Loader* loader) noexcept nogil:
-    # Give every free worker a module. What leads to the root may have one worker more than there are, so that those
-    # that wait for some other device cannot keep it waiting.
+    # Give every free worker a module.
+    loader.held = False
+    while not loader.closing and engine_feed_one(loader):
+        pass
+    engine_yield(loader)
+
+
+cdef bint engine_feed_one(Loader* loader) noexcept nogil:
+    # Settle one module's fate, or have a worker do so. False: no worker is free, or nothing is ready. What leads to
+    # the root may have one worker more than the others, so that those which wait for some device do not hold it up.
     cdef uint32_t module
-    cdef Worker* worker
-    cdef uint32_t least
-    while not loader.closing:
-        least = 0
-        worker = pool_free(loader, loader.jobs)
-        if worker == NULL:
-            least = <uint32_t>URGENT_DISK << URGENCY_SHIFT
-            worker = pool_free(loader, loader.jobs + 1)
-        if worker == NULL:
-            return
-        module = engine_next(loader, least, READY)
-        if is_none(module) and engine_running(loader) == 0:
-            # Nothing can get ready any more: a circle, of softdeps or, in a damaged index, of any kind.
-            module = engine_next(loader, 0, WAITS_SOFT)
-            if is_none(module):
-                module = engine_next(loader, 0, WAITS_HARD)
+    cdef uint32_t least = 0
+    cdef Worker* worker = pool_free(loader, loader.jobs)
+    if worker == NULL:
+        least = <uint32_t>URGENT_DISK << URGENCY_SHIFT
+        worker = pool_free(loader, loader.jobs + 1)
+    if worker == NULL:
+        return False
+    module = engine_next(loader, least, READY)
+    if is_none(module) and engine_running(loader) == 0:
+        # Nothing can get ready any more: a circle, of softdeps or, in a damaged index, of any kind.
+        module = engine_next(loader, 0, WAITS_SOFT)
         if is_none(module):
-            return
-        engine_start(loader, worker, module)
+            module = engine_next(loader, 0, WAITS_HARD)
+    if is_none(module):
+        return False
+    loader.held = not engine_room(loader, loader.tasks[module].urgency)
+    if loader.held:
+        return False
+    engine_start(loader, worker, module)
+    return True
+
+
+cdef uint32_t engine_leading(const Loader* loader) noexcept nogil:
+    # The urgency from which on a module may lead to the root.
+    return <uint32_t>(URGENT_ROOT if loader.root_there else URGENT_USB) << URGENCY_SHIFT
+
+
+cdef bint engine_room(Loader* loader, uint32_t urgency) noexcept nogil:
+    # Whether a module of URGENCY can start without taking a processor from a more urgent one that may lead to the
+    # root. That it would have to yield is not enough: in the kernel a module's check runs to its end. So it starts on
+    # a processor that is free, or when those under way have been waiting for a while: not for memory or a disk's
+    # block, but for their hardware.
+    cdef uint32_t i
+    cdef uint32_t busy = 0
+    cdef uint32_t computing = 0
+    cdef uint32_t least = engine_leading(loader)
+    cdef bint chain = False
+    cdef int64_t now
+    for i in range(loader.n_workers):
+        if loader.workers[i].busy:
+            busy += 1
+            if loader.tasks[loader.workers[i].module].urgency >= least:
+                chain = chain or loader.tasks[loader.workers[i].module].urgency > urgency
+    if not chain or busy < loader.processors:
+        return True
+    for i in range(loader.n_workers):
+        computing += loader.workers[i].busy and pool_computes(loader.workers + i)
+    now = seam_now()
+    if computing >= loader.processors:
+        loader.idle_from = 0
+    elif loader.idle_from == 0:
+        loader.idle_from = now
+    elif now - loader.idle_from >= HELD_FOR:
+        loader.idle_from = 0
+        return True
+    return False
 
 
 cdef void engine_start(Loader* loader, Worker* worker, uint32_t module) noexcept nogil:
@@ -242,26 +290,37 @@ cdef void engine_start(Loader* loader, Worker* worker, uint32_t module) noexcept
     task.begun = seam_now()
     loader.states[module] = MODULE_LOADING
     if pool_start(loader, worker):
-        pool_order(loader, worker, module, &options, engine_nice(loader, module))
+        pool_order(loader, worker, module, &options)
     else:
         outcome = load_file(loader.modules_fd, index_string(&loader.index, loader.index.modules[module].path), buffer,
                             loader.index.modules[module].flags)
         load_settle(loader, step, task.by, &outcome, load_reason(&outcome), 0, task.queued)
 
 
-cdef int engine_nice(const Loader* loader, uint32_t module) noexcept nogil:
-    # How much of a processor MODULE leaves to what is more urgent.
-    cdef uint32_t level = loader.tasks[module].urgency >> URGENCY_SHIFT
-    if level >= URGENT_BUS:
-        return 0
-    return 5 if level >= URGENT_FILESYSTEM else 19
+cdef void engine_yield(Loader* loader) noexcept nogil:
+    # Until the root is mounted, the most urgent module under way, with what it needs, has the processors, if it can
+    # lead to the root; the others have what it and PID 1 leave. So the root is there as soon as if it were alone, and
+    # what only waits for hardware costs it nothing.
+    cdef uint32_t i, urgency
+    cdef uint32_t most = engine_leading(loader)
+    for i in range(loader.n_workers):
+        urgency = loader.tasks[loader.workers[i].module].urgency
+        if loader.workers[i].busy and urgency > most:
+            most = urgency
+    for i in range(loader.n_workers):
+        if loader.workers[i].busy:
+            urgency = loader.tasks[loader.workers[i].module].urgency
+            pool_yield(loader.workers + i, urgency < most and not loader.closing)
 
 
-cdef int64_t engine_stuck(const Loader* loader, int64_t until) noexcept nogil:
-    # When, before UNTIL, a module under way becomes one that nothing waits for any longer.
+cdef int64_t engine_again(const Loader* loader, int64_t until) noexcept nogil:
+    # When, before UNTIL, something that is held may have a processor, or a module under way becomes one that nothing
+    # waits for any longer.
     cdef uint32_t i
     cdef int64_t then
     cdef int64_t now = seam_now()
+    if loader.held and now + HELD_AGAIN < until:
+        until = now + HELD_AGAIN
     for i in range(loader.n_workers):
         then = loader.workers[i].begun + STUCK_AFTER
         if loader.workers[i].busy and now < then < until:
@@ -296,7 +355,7 @@ cdef void engine_run(Loader* loader) noexcept nogil:
         n = pool_poll(loader, pollers)
         if n == 0:
             break
-        poll(pollers, n, -1)
+        poll(pollers, n, HELD_AGAIN / 1000000 if loader.held else -1)
         engine_answers(loader)
     pool_end(loader)
 
@@ -307,6 +366,7 @@ cdef void engine_close(Loader* loader) noexcept nogil:
     cdef const Step* step
     cdef Task* task
     loader.closing = True
+    engine_yield(loader)
     for i in range(loader.n_settled, loader.plan.n_steps):
         step = loader.plan.steps + i
         task = loader.tasks + step.module

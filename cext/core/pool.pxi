@@ -67,7 +67,7 @@ cdef bint pool_start(Loader* loader, Worker* worker) noexcept nogil:
         return False
     worker.orders = orders[1]
     worker.answers = answers[0]
-    worker.nice = 0
+    worker.yields = False
     return True
 
 
@@ -88,24 +88,42 @@ cdef void pool_work(const Loader* loader, int orders, int answers) noexcept nogi
     _exit(0)
 
 
-cdef void pool_order(Loader* loader, Worker* worker, uint32_t module, const Text* options, int nice) noexcept nogil:
+cdef void pool_order(Loader* loader, Worker* worker, uint32_t module, const Text* options) noexcept nogil:
     # Have WORKER, whose process runs, load MODULE.
     cdef char buffer[ORDER_SIZE]
     cdef Order* order = <Order*>buffer
     order.module = module
     order.n_options = <uint32_t>options.used
     memcpy(buffer + sizeof(Order), options.data, options.used)
-    pool_nice(worker, nice)
     worker.busy = True
     worker.module = module
     worker.begun = seam_now()
     write(worker.orders, buffer, sizeof(Order) + options.used)
 
 
-cdef void pool_nice(Worker* worker, int nice) noexcept nogil:
-    if worker.nice != nice:
-        worker.nice = nice
-        setpriority(PRIO_PROCESS, worker.pid, nice)
+cdef void pool_yield(Worker* worker, bint yields) noexcept nogil:
+    # Whether WORKER only has the processor when nothing else wants it. musl has no sched_setscheduler().
+    cdef int priority = 0
+    if worker.yields != yields:
+        worker.yields = yields
+        syscall(SYS_sched_setscheduler, worker.pid, SCHED_IDLE if yields else SCHED_OTHER, &priority)
+
+
+cdef bint pool_computes(const Worker* worker) noexcept nogil:
+    # Whether WORKER, which is at work, has or wants a processor: the module does not wait for its hardware.
+    cdef char path[32]
+    cdef char line[128]
+    cdef Text text = text_over(path, sizeof(path))
+    cdef const char* at = line
+    put(&text, b"/proc/")
+    put_number(&text, worker.pid)
+    put(&text, b"/stat")
+    if read_small(AT_FDCWD, path, line, sizeof(line)) < 0:
+        return False
+    # `PID (COMMAND) STATE ...`
+    while at[0] and at[0] != c')':
+        at += 1
+    return at[0] != 0 and at[1] == c' ' and at[2] == c'R'
 
 
 cdef bint pool_answer(Worker* worker, Outcome* outcome) noexcept nogil:

@@ -48,7 +48,7 @@ cdef struct Worker:
     int pid  # 0: not started
     int orders  # where its orders are written to
     int answers  # where its answers come from
-    int nice
+    bint yields  # has the processor only when nothing else wants it
     bint busy
     uint32_t module  # that it loads
     int64_t begun
@@ -86,6 +86,10 @@ cdef struct Loader:
     char kinds[128]  # the same, with NULs
     uint32_t filesystems[FILESYSTEMS_MOST]  # the modules that serve them
     uint32_t n_filesystems
+    bint held  # something is ready, but leaves the processors to what is more urgent
+    int64_t idle_from  # since when a processor is free while something is held; 0: it is not
+    uint32_t processors
+    bint root_there  # only its filesystem is missing
     bint walked  # what devices are seen now was made by drivers
     bint closing  # nothing more is started
     uint16_t classes  # of drivers that are loaded; 0: all
@@ -116,6 +120,7 @@ cdef bint state_prepare(Loader* loader) noexcept nogil:
             or loader.texts == NULL or loader.seen == NULL or loader.tasks == NULL):
         return False
     loader.states = loader.plan.visited + n
+    loader.processors = <uint32_t>sysconf(_SC_NPROCESSORS_ONLN)
     loader.is_wanted = loader.states + n
     search_start(&loader.search, &loader.index, marks, NULL)
     return True
