@@ -118,9 +118,17 @@ cdef void engine_want(Loader* loader, uint32_t module, uint32_t why, const char*
         task.position = i
         task.by = by if is_none(step.parent) else index_name(&loader.index, step.parent)
         task.queued = seam_now()
-    for i in range(first, plan.n_steps):
-        engine_raise(loader, plan.steps[i].module, urgency)
     engine_raise(loader, module, urgency)
+    for i in range(first, plan.n_steps):
+        engine_raise(loader, plan.steps[i].module,
+                     <uint32_t>URGENT_REST << URGENCY_SHIFT if engine_idle(loader, plan.steps[i].module) else urgency)
+
+
+cdef bint engine_idle(const Loader* loader, uint32_t module) noexcept nogil:
+    # Whether MODULE is for a processor that this one is not: a softdep (crc32c-intel of jbd2) is not waited for then,
+    # as the kernel takes its time to see that there is nothing to do.
+    return (module < loader.index.count[<int>SECTION_MODULES] and not loader.is_wanted[module]
+            and (loader.index.modules[module].flags & MODULE_FLAG_PROCESSOR) != 0)
 
 
 cdef void engine_raise(Loader* loader, uint32_t module, uint32_t urgency) noexcept nogil:
@@ -139,7 +147,8 @@ cdef void engine_raise(Loader* loader, uint32_t module, uint32_t urgency) noexce
         engine_raise(loader, links[i], urgency)
     links = index_links(&loader.index, record.soft, record.n_pre)
     for i in range(record.n_pre if links != NULL else 0):
-        engine_raise(loader, links[i], urgency)
+        if not engine_idle(loader, links[i]):
+            engine_raise(loader, links[i], urgency)
 
 
 cdef bint engine_settled(const Loader* loader, uint32_t module) noexcept nogil:
@@ -175,6 +184,7 @@ cdef bint engine_awaits(const Loader* loader, uint32_t module, int64_t now) noex
     # Whether what a softdep orders behind MODULE has to wait for it.
     cdef const Task* task = loader.tasks + module
     return (loader.plan.visited[module] != 0 and not engine_settled(loader, module)
+            and not engine_idle(loader, module)
             and not (loader.states[module] == MODULE_LOADING and now - task.begun >= STUCK_AFTER))
 
 
@@ -205,7 +215,13 @@ cdef uint32_t engine_running(const Loader* loader) noexcept nogil:
 
 
 cdef void engine_feed(Loader* loader) noexcept nogil:
-    # Give every free worker a module.
+    # Plan what devices ask for by now, and give every free worker a module.
+    cdef uint32_t module
+    while loader.n_taken < loader.n_wanted:
+        module = loader.wanted[loader.n_taken].module
+        engine_want(loader, module, WHY_MODALIAS, loader.texts + loader.wanted[loader.n_taken].by,
+                    engine_urgency(loader, module))
+        loader.n_taken += 1
     loader.held = False
     while not loader.closing and engine_feed_one(loader):
         pass

@@ -294,9 +294,6 @@ cdef void load_want(Loader* loader, const char* modalias, uint32_t kept) noexcep
                 or (loader.gpu == GPU_SKIP and classes & DRIVER_CLASS_GPU)):
             continue
         loader.is_wanted[module] = 1
-        if loader.jobs > 1:
-            engine_want(loader, module, WHY_MODALIAS, loader.texts + kept, engine_urgency(loader, module))
-            continue
         wanted = loader.wanted + loader.n_wanted
         loader.n_wanted += 1
         wanted.module = module

@@ -5,7 +5,7 @@ cdef enum:
     MODULE_LOADED = 1
     MODULE_FAILED = 2
     MODULE_LOADING = 3  # by a worker
-    JOBS_USUAL = 4
+    JOBS_USUAL = 4  # docs/benchmarks.md
     JOBS_MOST = 16
     WORKERS_MOST = 32  # more than JOBS_MOST: one that is stuck in a module is replaced
     DRAIN_USUAL = 10  # seconds that a module under way may take before the boot is handed over without it
@@ -76,6 +76,7 @@ cdef struct Loader:
     uint32_t n_failed
     Wanted* wanted
     uint32_t n_wanted
+    uint32_t n_taken  # of `wanted`: they are in the plan; with one job load_next() takes them itself
     uint8_t* is_wanted  # one a module
     uint32_t jobs  # modules that are loaded at the same time; 1: serially, in a fixed order, by this process
     Task* tasks  # one a module
