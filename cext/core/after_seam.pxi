@@ -10,6 +10,7 @@ include "core/root.pxi"        # root= and block devices
 include "core/mountroot.pxi"   # the root's filesystem
 include "core/report.pxi"      # no root: why
 include "core/handover.pxi"    # switch_root
+include "core/crash.pxi"       # when PID 1 itself fails
 include "core/boot.pxi"        # PID 1
 include "core/elf.pxi"         # what a .ko says of itself
 include "core/remove.pxi"      # modprobe -r

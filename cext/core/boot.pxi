@@ -11,6 +11,8 @@ cdef void boot_main(char** argv) noexcept nogil:
     cdef int events
     cdef const char* unmounted
     cdef int refused = 0
+    cdef bint crashed = strcmp(argv[0], AFTER_CRASH) == 0
+    crash_watch()
     memset(&loader, 0, sizeof(loader))
     loader.started = seam_now()
     loader.root = loader.sysroot = b""
@@ -20,18 +22,19 @@ cdef void boot_main(char** argv) noexcept nogil:
     if unmounted != NULL:
         log_why(&loader, LOG_ERROR, b"mount", unmounted, strerror(refused))
     read_small(AT_FDCWD, b"/proc/cmdline", loader.cmdline, sizeof(loader.cmdline))
-    boot_trace(&loader)
+    boot_trace(&loader, crashed)
     # Before the walk: a device that appears in between is then found twice, and not never.
     events = uevent_open()
     if events < 0:
         log_why(&loader, LOG_ERROR, b"socket", b"uevents", strerror(-events))
     engine_settings(&loader)
-    boot_modules(&loader)
+    boot_modules(&loader, crashed)
     root_parse(&root, loader.cmdline)
     if loader.have_modules:
         coldplug_walk(&loader)
         loader.walked = True
         boot_filesystem(&loader, root.types, URGENT_FILESYSTEM)
+    crash_try(loader.cmdline, crashed)
     boot_disks(&root)
     boot_loop(&loader, &root, events)
     handover(&loader, &root, argv)
@@ -73,7 +76,7 @@ cdef void boot_log(Loader* loader) noexcept nogil:
     log_line(loader, LOG_INFO, b"init started")
 
 
-cdef void boot_trace(Loader* loader) noexcept nogil:
+cdef void boot_trace(Loader* loader, bint crashed) noexcept nogil:
     cdef char* buffer = <char*>take_pages(TRACE_SIZE)
     cdef utsname name
     uname(&name)
@@ -82,16 +85,18 @@ cdef void boot_trace(Loader* loader) noexcept nogil:
         loader.trace = text_over(buffer, TRACE_SIZE)
     # O_APPEND: the kernel's helper, which is this program too, adds its lines while we run.
     mkdir(b"/run/tinykmod", 0o755)
-    loader.trace_fd = open(TRACE_PATH, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0o644)
+    loader.trace_fd = open(TRACE_PATH, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (0 if crashed else O_TRUNC), 0o644)
     if trace_begin(loader, loader.started, b"start"):
         trace_text(loader, b"version", TINYKMOD_VERSION)
         trace_text(loader, b"release", loader.release)
         trace_end(loader)
 
 
-cdef void boot_modules(Loader* loader) noexcept nogil:
+cdef void boot_modules(Loader* loader, bint crashed) noexcept nogil:
     # The boot index; the text files where it cannot be used; and a line where neither can.
     cdef const char* why = modules_open(loader)
+    if crashed and why == NULL:
+        why = b"the loader crashed with it"
     cdef const char* why_not
     if why != NULL:
         log_why(loader, LOG_ERROR, b"boot index of", loader.release, why)

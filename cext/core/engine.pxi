@@ -31,6 +31,9 @@ cdef void engine_settings(Loader* loader) noexcept nogil:
     cdef uint64_t number
     loader.jobs = JOBS_USUAL
     loader.drain = <int64_t>DRAIN_USUAL * 1000000000
+    text = text_over(loader.asynchronous, sizeof(loader.asynchronous))
+    cmdline_get(loader.cmdline, b"rd.tinykmod.async", &text)
+    text = text_over(buffer, sizeof(buffer))
     if cmdline_get(loader.cmdline, b"rd.tinykmod.jobs", &text):
         if parse_number(buffer, text.used, &number) and 1 <= number <= JOBS_MOST:
             loader.jobs = <uint32_t>number
@@ -79,16 +82,16 @@ cdef uint16_t class_bits(const char* words) noexcept nogil:
     return bits
 
 
-cdef uint32_t engine_urgency(Loader* loader, uint32_t module) noexcept nogil:
-    # Of MODULE when a device asks for it. Of two controllers that whose modules are smaller goes first: it is the
+cdef uint32_t engine_urgency(Loader* loader, const Wanted* wanted) noexcept nogil:
+    # Of two controllers that whose modules are smaller goes first: it is the
     # sooner known whether the root is behind it.
-    cdef const Module* record = loader.index.modules + module
+    cdef const Module* record = loader.index.modules + wanted.module
     cdef const uint32_t* deps = index_links(&loader.index, record.deps, record.n_deps)
     cdef uint32_t size = record.size
     cdef uint32_t level = URGENT_REST
     cdef uint32_t i
     if record.classes & DRIVER_CLASS_STORAGE:
-        level = URGENT_DISK if loader.walked else URGENT_CONTROLLER
+        level = URGENT_DISK if wanted.made else URGENT_CONTROLLER
     elif record.classes & DRIVER_CLASS_BUS:
         level = URGENT_BUS
     elif record.classes & DRIVER_CLASS_USB:
@@ -216,11 +219,10 @@ cdef uint32_t engine_running(const Loader* loader) noexcept nogil:
 
 cdef void engine_feed(Loader* loader) noexcept nogil:
     # Plan what devices ask for by now, and give every free worker a module.
-    cdef uint32_t module
+    cdef const Wanted* wanted
     while loader.n_taken < loader.n_wanted:
-        module = loader.wanted[loader.n_taken].module
-        engine_want(loader, module, WHY_MODALIAS, loader.texts + loader.wanted[loader.n_taken].by,
-                    engine_urgency(loader, module))
+        wanted = loader.wanted + loader.n_taken
+        engine_want(loader, wanted.module, WHY_MODALIAS, loader.texts + wanted.by, engine_urgency(loader, wanted))
         loader.n_taken += 1
     loader.held = False
     while not loader.closing and engine_feed_one(loader):
@@ -262,32 +264,38 @@ cdef uint32_t engine_leading(const Loader* loader) noexcept nogil:
 cdef bint engine_room(Loader* loader, uint32_t urgency) noexcept nogil:
     # Whether a module of URGENCY can start without taking a processor from a more urgent one that may lead to the
     # root. That it would have to yield is not enough: in the kernel a module's check runs to its end. So it starts on
-    # a processor that is free, or when those under way have been waiting for a while: not for memory or a disk's
-    # block, but for their hardware.
+    # a processor that is free, or when the more urgent have been waiting for a while: not for a block of a disk or the
+    # kernel's own clean-up, but for their hardware.
     cdef uint32_t i
     cdef uint32_t busy = 0
-    cdef uint32_t computing = 0
     cdef uint32_t least = engine_leading(loader)
-    cdef bint chain = False
-    cdef int64_t now
+    cdef uint32_t other
+    cdef bint ahead = False
+    cdef bint computing = False
     for i in range(loader.n_workers):
         if loader.workers[i].busy:
             busy += 1
-            if loader.tasks[loader.workers[i].module].urgency >= least:
-                chain = chain or loader.tasks[loader.workers[i].module].urgency > urgency
-    if not chain or busy < loader.processors:
+            other = loader.tasks[loader.workers[i].module].urgency
+            if other >= least and other > urgency:
+                ahead = True
+                computing = computing or pool_computes(loader.workers + i)
+    if not ahead or busy < loader.processors:
         return True
-    for i in range(loader.n_workers):
-        computing += loader.workers[i].busy and pool_computes(loader.workers + i)
-    now = seam_now()
-    if computing >= loader.processors:
+    if computing:
         loader.idle_from = 0
-    elif loader.idle_from == 0:
-        loader.idle_from = now
-    elif now - loader.idle_from >= HELD_FOR:
-        loader.idle_from = 0
-        return True
-    return False
+        return False
+    if loader.idle_from == 0:
+        loader.idle_from = seam_now()
+    return seam_now() - loader.idle_from >= HELD_FOR
+
+
+cdef bint engine_async(const Loader* loader, const Step* step) noexcept nogil:
+    # Whether the load of a module is not to end by waiting for all that is being probed in the system: links of disk
+    # controllers, a mouse. What no device asked for, a library or a filesystem, has nothing to probe itself and needs
+    # no such wait. rd.tinykmod.async= names other modules instead; `off` is none.
+    if loader.asynchronous[0]:
+        return list_has(loader.asynchronous, strlen(loader.asynchronous), index_name(&loader.index, step.module))
+    return step.why != WHY_MODALIAS
 
 
 cdef void engine_start(Loader* loader, Worker* worker, uint32_t module) noexcept nogil:
@@ -299,9 +307,7 @@ cdef void engine_start(Loader* loader, Worker* worker, uint32_t module) noexcept
     cdef Outcome outcome
     if not load_prepare(loader, step, task.by, b"", &options):
         return
-    if task.urgency >> URGENCY_SHIFT == URGENT_ROOT and not options.cut:
-        # A filesystem has nothing to probe, and a load without this word ends by waiting for whatever is being probed
-        # in the system: links of disk controllers, a mouse.
+    if engine_async(loader, step) and not options.cut:
         put(&options, either(options.used != 0, b" async_probe", b"async_probe"))
     task.begun = seam_now()
     loader.states[module] = MODULE_LOADING

@@ -299,6 +299,7 @@ cdef void load_want(Loader* loader, const char* modalias, uint32_t kept) noexcep
         wanted.module = module
         wanted.by = kept
         wanted.rank = load_rank(classes)
+        wanted.made = loader.walked
 
 
 cdef bint load_next(Loader* loader) noexcept nogil:

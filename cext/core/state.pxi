@@ -25,6 +25,7 @@ cdef struct Wanted:
     uint32_t module
     uint32_t by  # offset in Loader.texts: the modalias
     uint8_t rank  # lower goes first
+    bint made  # by a driver: the device was not there at the start
     bint done
 
 
@@ -88,13 +89,14 @@ cdef struct Loader:
     uint32_t filesystems[FILESYSTEMS_MOST]  # the modules that serve them
     uint32_t n_filesystems
     bint held  # something is ready, but leaves the processors to what is more urgent
-    int64_t idle_from  # since when a processor is free while something is held; 0: it is not
+    int64_t idle_from  # since when the more urgent modules all wait while something is held; 0: they do not
     uint32_t processors
     bint root_there  # only its filesystem is missing
     bint walked  # what devices are seen now was made by drivers
     bint closing  # nothing more is started
     uint16_t classes  # of drivers that are loaded; 0: all
     int gpu
+    char asynchronous[256]  # rd.tinykmod.async=
     int64_t drain  # nanoseconds that one under way may take
     char* texts  # modaliases, NUL-terminated
     uint32_t n_texts
