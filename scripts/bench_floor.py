@@ -133,12 +133,12 @@ def in_order(loads: Sequence[Event]) -> list[str]:
 def chain(image: Path, release: str, machine: str, kind: str, trace: Sequence[Event]) -> list[str]:
     """The modules that lead to MACHINE's root, in load order: its drivers and its filesystem with all they need.
 
-    Those that the kernel refused (a checksum's implementation for another processor) are left out.
+    Those that it can do without (a checksum's implementation for another processor) are left out.
     """
     [data] = [entry.data for entry in cpio.read(image.read_bytes()) if entry.path.endswith(f"{release}/tinykmod.tki")]
-    refused = {event["name"] for event in trace if event["ev"] == "module" and event["result"]}
+    loaded = {event["name"] for event in trace if event["ev"] == "module" and event["result"] == 0}
     steps = Index(data).plan([*DRIVERS[machine], f"fs-{kind}"])
-    return [step.module for step in steps if step.module not in refused]
+    return [step.module for step in steps if step.module in loaded]
 
 
 @dataclass(frozen=True)

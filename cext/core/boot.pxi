@@ -192,7 +192,8 @@ cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
         engine_answers(loader)
         boot_events(loader, root, events)
         now = seam_now()
-        if root.found and not mounted and boot_filesystem_there(loader, root) and now - loader.started >= root.delay:
+        loader.mount_next = root.found and now - loader.started >= root.delay
+        if root.found and not mounted and boot_filesystem_there(loader, root) and loader.mount_next:
             mounted = boot_mount(loader, root)
             if mounted:
                 engine_close(loader)

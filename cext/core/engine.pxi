@@ -257,8 +257,9 @@ cdef bint engine_feed_one(Loader* loader) noexcept nogil:
 
 
 cdef uint32_t engine_leading(const Loader* loader) noexcept nogil:
-    # The urgency from which on a module may lead to the root.
-    return <uint32_t>(URGENT_ROOT if loader.root_there else URGENT_USB) << URGENCY_SHIFT
+    # The urgency from which on a module may lead to the root. With the root there the others' hardware is no longer
+    # what the boot waits for, unless it has time (rootdelay=).
+    return <uint32_t>(URGENT_ROOT if loader.mount_next else URGENT_USB) << URGENCY_SHIFT
 
 
 cdef bint engine_room(Loader* loader, uint32_t urgency) noexcept nogil:

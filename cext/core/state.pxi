@@ -91,7 +91,8 @@ cdef struct Loader:
     bint held  # something is ready, but leaves the processors to what is more urgent
     int64_t idle_from  # since when the more urgent modules all wait while something is held; 0: they do not
     uint32_t processors
-    bint root_there  # only its filesystem is missing
+    bint root_there
+    bint mount_next  # only its filesystem is missing
     bint walked  # what devices are seen now was made by drivers
     bint closing  # nothing more is started
     uint16_t classes  # of drivers that are loaded; 0: all
