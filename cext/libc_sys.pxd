@@ -14,8 +14,8 @@ cdef extern from "<string.h>" nogil:
 
 cdef extern from "<errno.h>" nogil:
     int errno
-    enum: EACCES, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, EIO, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM, EOPNOTSUPP, EPERM
-    enum: EROFS
+    enum: EACCES, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, EIO, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM, EOPNOTSUPP
+    enum: EPERM, EROFS
 
 cdef extern from "<fcntl.h>" nogil:
     enum: O_RDONLY, O_WRONLY, O_RDWR, O_CLOEXEC, O_APPEND, O_CREAT, O_TRUNC, O_DIRECTORY, O_NONBLOCK, O_NOCTTY

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Time from the loader's start to the root mounted, and to all modules loaded, beside a bare program's.
 
-The bare program is PID 1 of the same image and loads files that a list names, one after the other: for the root no more
-than leads to it, for all modules those that the loader loaded. It looks for nothing and decides nothing. Under QEMU's
--icount one guest instruction is one nanosecond, so the figures repeat within a percent whatever else the host does.
-Also told: the loader's size, and (where valgrind is installed) the instructions that it spends in user space on the
-coldplug of the same machine.
+The bare program is PID 1 of the same image and loads files that a list names, one after the other: for the root no
+more than leads to it, for all modules those that the loader loaded. It looks for nothing and decides nothing. Under
+QEMU's -icount one guest instruction is one nanosecond, so the figures repeat within a percent whatever else the host
+does. Also told: the loader's size, and (where valgrind is installed) the instructions that it spends in user space on
+the coldplug of the same machine.
 """
 
 from __future__ import annotations
@@ -159,9 +159,7 @@ class Rig:
             raise TinykmodError(machine.name, f"the root's init did not run:\n{done.tail()}")
         return done.trace, done.lines[done.lines.index(UEVENTS_BEGIN) + 1 : done.lines.index(UEVENTS_END)]
 
-    def bare(
-        self, image: Path, machine: Machine, device: str, kind: str, names: Sequence[str], until: str
-    ) -> int:
+    def bare(self, image: Path, machine: Machine, device: str, kind: str, names: Sequence[str], until: str) -> int:
         """Nanoseconds that the bare program takes to load NAMES of IMAGE and, with UNTIL `mounted`, to mount."""
         entries = list(cpio.read(image.read_bytes()))
         paths = {module_name(entry.path): f"/{entry.path}" for entry in entries if ".ko" in entry.path}

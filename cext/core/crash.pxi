@@ -1,5 +1,5 @@
-# A crash of the loader as PID 1: its first one starts it anew, without the index and without workers; a second one ends
-# in the shell. Without this the kernel would panic.
+# A crash of the loader as PID 1: the first one starts it anew, without the index and without workers; a second one
+# ends in the shell. Without this the kernel would panic.
 
 cdef extern from "<signal.h>" nogil:
     enum: SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SA_ONSTACK, SA_NODEFER

@@ -265,29 +265,29 @@ cdef uint32_t engine_leading(const Loader* loader) noexcept nogil:
 cdef bint engine_room(Loader* loader, uint32_t urgency) noexcept nogil:
     # Whether a module of URGENCY can start without taking a processor from a more urgent one that may lead to the
     # root. That it would have to yield is not enough: in the kernel a module's check runs to its end. So it starts on
-    # a processor that is free, or when the more urgent have been waiting for a while: not for a block of a disk or the
-    # kernel's own clean-up, but for their hardware.
-    cdef uint32_t i
+    # a processor that is free, or when the most urgent has been waiting for a while: not for a block of a disk or the
+    # kernel's own clean-up, but for its hardware.
+    cdef uint32_t i, other
     cdef uint32_t busy = 0
-    cdef uint32_t least = engine_leading(loader)
-    cdef uint32_t other
-    cdef bint ahead = False
+    cdef uint32_t most = 0
     cdef bint computing = False
     for i in range(loader.n_workers):
         if loader.workers[i].busy:
             busy += 1
             other = loader.tasks[loader.workers[i].module].urgency
-            if other >= least and other > urgency:
-                ahead = True
-                computing = computing or pool_computes(loader.workers + i)
-    if not ahead or busy < loader.processors:
+            if other > most:
+                most = other
+    if most < engine_leading(loader) or most <= urgency or busy < loader.processors:
         return True
-    if computing:
-        loader.idle_from = 0
-        return False
-    if loader.idle_from == 0:
+    for i in range(loader.n_workers):
+        other = loader.tasks[loader.workers[i].module].urgency
+        if loader.workers[i].busy and other > urgency and pool_computes(loader.workers + i):
+            computing = True
+            if other == most:
+                loader.idle_from = 0
+    if not computing and loader.idle_from == 0:
         loader.idle_from = seam_now()
-    return seam_now() - loader.idle_from >= HELD_FOR
+    return not computing and seam_now() - loader.idle_from >= HELD_FOR
 
 
 cdef bint engine_async(const Loader* loader, const Step* step) noexcept nogil:

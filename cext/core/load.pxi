@@ -10,7 +10,7 @@ cdef struct Outcome:
 
 
 cdef const char* load_reason(const Outcome* outcome) noexcept nogil:
-    # Why a module was not loaded; NULL where it was. Of a refusal the kernel's own log line, if any, stands above ours.
+    # Why a module was not loaded; NULL where it was. The kernel's own log line, if any, stands above ours.
     cdef int number = -outcome.result
     if number == 0:
         return NULL

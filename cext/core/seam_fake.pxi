@@ -1,6 +1,6 @@
 # The seam's stand-in for tests: nothing reaches the kernel. Each call is a line on standard output; what it is to
-# answer stands in $TINYKMOD_FAKE, as `NAME=ERRNO` words (NAME: the file's name up to its first dot); `NAME.wait=MS` has
-# it take so long.
+# answer stands in $TINYKMOD_FAKE, as `NAME=ERRNO` words (NAME: the file's name up to its first dot); `NAME.wait=MS`
+# has it take so long.
 
 cdef extern from "<stdlib.h>" nogil:
     const char* getenv(const char* name)

@@ -434,8 +434,8 @@ cdef int coldplug_main(int argc, char** argv) noexcept nogil:
     cdef Options options
     cdef Loader loader
     cdef int first
-    if not tool_options(&options, argc, argv, &first, b"coldplug [-nv] [-j JOBS] [-d ROOT] [-S VERSION] [--sysroot DIR]",
-                        b"dSj", b"nv"):
+    if not tool_options(&options, argc, argv, &first,
+                        b"coldplug [-nv] [-j JOBS] [-d ROOT] [-S VERSION] [--sysroot DIR]", b"dSj", b"nv"):
         return 2
     if not tool_open(&loader, &options):
         return 1

@@ -23,7 +23,9 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 def coldplug(run_fake: Run, root: Path, sysroot: Path, jobs: int, fail: Mapping[str, int]) -> tuple[list[str], str]:
     """The modules that the kernel was given, in the order of their ends, and what was said."""
-    done = run_fake("tinykmod", "coldplug", "-j", str(jobs), "-d", root, "-S", RELEASE, "--sysroot", sysroot, fail=fail)
+    done = run_fake(
+        "tinykmod", "coldplug", "-j", str(jobs), "-d", root, "-S", RELEASE, "--sysroot", sysroot, fail=fail
+    )
     assert done.returncode == (1 if done.stderr else 0)
     return [line.split()[1].partition(".")[0] for line in done.stdout.splitlines()], done.stderr
 
@@ -59,7 +61,9 @@ def test_a_failure_fails_what_needs_it_with_the_reason(tmp_path: Path, run_fake:
 
 
 def test_softdeps_in_a_circle_end_nothing(tmp_path: Path, run_fake: Run) -> None:
-    root = image(tmp_path / "root", "softdep sound pre: spare\nsoftdep spare pre: packed\nsoftdep packed pre: sound\n")
+    root = image(
+        tmp_path / "root", "softdep sound pre: spare\nsoftdep spare pre: packed\nsoftdep packed pre: sound\n"
+    )
     sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
     ended, said = coldplug(run_fake, root, sysroot, 4, {})
     assert (sorted(ended), said) == (["base", "crc", "disk", "packed", "sound", "spare"], "")

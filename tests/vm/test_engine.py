@@ -1,8 +1,9 @@
-"""Real boots of the parallel loader: order, what fails, what hangs, and what happens when the loader itself crashes."""
+"""Real boots of the parallel loader: order, what fails, what hangs, and crashes of the loader itself."""
 
 from __future__ import annotations
 
 import errno
+from itertools import pairwise
 
 import pytest
 from test_boot import UUID, events, loads, reached_root
@@ -43,7 +44,7 @@ def test_modules_load_beside_each_other_each_after_what_it_needs(start, disk, in
     assert {1, 2, 3, 4} <= {event["worker"] for event in found.values()}
     assert sum("async_probe" in text for _, text in result.dmesg) == 0
     spans = sorted((event["t"], event["t"] + event["dur"]) for event in found.values() if event["worker"])
-    assert any(later < end for (_, end), (later, _) in zip(spans, spans[1:], strict=False))
+    assert any(later < end for (_, end), (later, _) in pairwise(spans))
     assert all(event["queued"] <= event["t"] for event in found.values())
     assert not events(result, "dropped")
 
@@ -67,7 +68,7 @@ def test_one_job_is_serial(start, disk):
     found = [event for event in events(result, "module") if event["why"] != "request"]
     assert {event["worker"] for event in found} == {0}
     own = [event for event in found if event["by"] != "crypto-crc64-rocksoft"]
-    assert all(first["t"] + first["dur"] <= then["t"] for first, then in zip(own, own[1:], strict=False))
+    assert all(first["t"] + first["dur"] <= then["t"] for first, then in pairwise(own))
 
 
 def test_classes_and_a_refused_word(start, disk):
@@ -100,7 +101,17 @@ options tcrypt mode=200 sec=3600
 def hanging(kernel, run_tinykmod, tmp_path_factory):
     scratch = tmp_path_factory.mktemp("hanging")
     (scratch / "user.conf").write_text(HANGING)
-    words = ("-b", kernel.root, "-C", scratch / "user.conf", "--add", "tcrypt", "-o", scratch / "image", kernel.release)
+    words = (
+        "-b",
+        kernel.root,
+        "-C",
+        scratch / "user.conf",
+        "--add",
+        "tcrypt",
+        "-o",
+        scratch / "image",
+        kernel.release,
+    )
     done = run_tinykmod("initramfs", *words)
     assert done.returncode == 0, done.stderr
     return scratch / "image"
@@ -119,7 +130,11 @@ def test_a_module_that_does_not_return_is_named_and_left(start, disk, hanging):
 
 
 def test_modules_are_locked_when_asked_for(start, disk):
-    init = "#!/bin/busybox sh\necho locked $(/bin/busybox cat /proc/sys/kernel/modules_disabled)\n/bin/busybox poweroff -f\n"
+    init = """\
+#!/bin/busybox sh
+echo locked $(/bin/busybox cat /proc/sys/kernel/modules_disabled)
+/bin/busybox poweroff -f
+"""
     assert "locked 1" in start(f"{ROOT} rd.tinykmod.lock=1", disk(init_script=init)).lines
     assert "locked 0" in start(ROOT, disk(init_script=init)).lines
 

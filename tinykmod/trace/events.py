@@ -14,7 +14,7 @@ EVENTS: dict[str, dict[str, type]] = {
     "index": {"modules": int, "bytes": int},
     "fallback": {"why": str},
     "device": {"modalias": str, "device": str},
-    "module": {"name": str, "why": str, "by": str, "queued": int, "worker": int, "dur": int, "result": int},
+    "module": {"name": str, "why": str, "by": str, "dur": int, "result": int},
     "dropped": {"name": str, "why": str, "by": str},
     "left": {"name": str, "worker": int, "dur": int},
     "root": {"device": str, "spec": str},
