@@ -14,8 +14,8 @@ cdef extern from "<string.h>" nogil:
 
 cdef extern from "<errno.h>" nogil:
     int errno
-    enum: EACCES, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM, EOPNOTSUPP, EPERM
-    enum: EPIPE, EROFS
+    enum: EACCES, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, EIO, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM, EOPNOTSUPP
+    enum: EPERM, EPIPE, EROFS
 
 cdef extern from "<fcntl.h>" nogil:
     enum: O_RDONLY, O_WRONLY, O_RDWR, O_CLOEXEC, O_APPEND, O_CREAT, O_TRUNC, O_DIRECTORY, O_NONBLOCK, O_NOCTTY
@@ -38,15 +38,18 @@ cdef extern from "<unistd.h>" nogil:
     int unlinkat(int directory, const char* path, int flags)
     int getpid()
     int fork()
+    int pipe2(int* ends, int flags)
     int setsid()
     int execv(const char* path, char** argv)
     int pause()
     void _exit(int code)
     long syscall(long number, ...)
+    long sysconf(int name)
+    enum: _SC_NPROCESSORS_ONLN
     enum: X_OK, SEEK_END
 
 cdef extern from "<sys/syscall.h>" nogil:
-    enum: SYS_getdents64, SYS_finit_module, SYS_delete_module
+    enum: SYS_getdents64, SYS_finit_module, SYS_delete_module, SYS_sched_setscheduler
 
 cdef extern from "<sys/stat.h>" nogil:
     struct stat_t "stat":
@@ -113,6 +116,9 @@ cdef extern from "<linux/netlink.h>" nogil:
         unsigned short nl_family
         uint32_t nl_pid
         uint32_t nl_groups
+
+cdef extern from "<sched.h>" nogil:
+    enum: SCHED_OTHER, SCHED_IDLE
 
 cdef extern from "<sys/wait.h>" nogil:
     int waitpid(int pid, int* status, int options)

@@ -77,19 +77,21 @@ cdef void mount_flags(const char* words, unsigned long* flags, Text* data) noexc
         words += n + (words[n] == c',')
 
 
-cdef void load_filesystem(Loader* loader, const char* kind) noexcept nogil:
-    # The module that serves the filesystem KIND, found by the alias the kernel would ask for.
-    cdef char alias[64]
+cdef bint filesystem_lookup(Loader* loader, const char* kind) noexcept nogil:
+    # Find the modules that serve the filesystem KIND, by the alias the kernel would ask for.
+    cdef char alias[80]
     cdef Text text = text_over(alias, sizeof(alias))
-    cdef uint32_t i
     put(&text, b"fs-")
     put(&text, kind)
-    if not loader.have_modules or not (lookup(&loader.search, alias) or lookup(&loader.search, kind)):
-        return
-    if loader.search.builtin:
-        return
-    for i in range(loader.search.n_hits):
-        load_with_needs(loader, loader.search.hits[i].module, WHY_ROOT, kind, b"")
+    return ((lookup(&loader.search, alias) or lookup(&loader.search, kind)) and not loader.search.builtin)
+
+
+cdef void load_filesystem(Loader* loader, const char* kind) noexcept nogil:
+    # Load what serves KIND and has not been tried yet.
+    cdef uint32_t i
+    if loader.have_modules and filesystem_lookup(loader, kind):
+        for i in range(loader.search.n_hits):
+            load_with_needs(loader, loader.search.hits[i].module, WHY_ROOT, kind, b"")
 
 
 cdef int mount_as(Loader* loader, const char* device, const char* kind, unsigned long flags,

@@ -21,6 +21,10 @@ MBR_PARTUUID = "1a2b3c4d-01"
 pytestmark = pytest.mark.vm
 
 
+#: With a root that is mounted late, what does not lead to it is loaded before the hand-over as well.
+LATE = "rootdelay=8"
+
+
 def events(result, name):
     return [event for event in result.trace or () if event["ev"] == name]
 
@@ -296,7 +300,7 @@ def test_image_of_another_kernel_is_named_and_no_panic(start, disk, damaged, ker
 def test_refused_module_is_one_line_and_the_boot_goes_on(start, disk, damaged):
     """The AHCI controller's driver is not ELF any more; the root is elsewhere."""
     image = damaged(lambda archive: archive.flip("/ahci.ko", 0, 4))
-    result = start(f"root=UUID={UUID}", disk(), initrd=image)
+    result = start(f"root=UUID={UUID} {LATE}", disk(), initrd=image)
     assert reached_root(result)
     # Debian's modules are signed, and the signature is looked at before the ELF header.
     assert loads(result)["ahci"]["result"] in {-errno.ENOEXEC, -errno.EKEYREJECTED}
@@ -306,7 +310,7 @@ def test_refused_module_is_one_line_and_the_boot_goes_on(start, disk, damaged):
 
 def test_missing_module_is_one_line_and_the_boot_goes_on(start, disk, damaged):
     image = damaged(lambda archive: archive.hide("/ahci.ko"))
-    result = start(f"root=UUID={UUID}", disk(), initrd=image)
+    result = start(f"root=UUID={UUID} {LATE}", disk(), initrd=image)
     assert reached_root(result)
     told = [text for _, text in result.dmesg if text.startswith("tinykmod: ") and "ahci" in text]
     assert len(told) == 1, told
@@ -322,7 +326,7 @@ def test_blacklisted_module_is_left_out(start, disk, word):
 
 
 def test_module_blacklist_holds_for_what_another_module_needs(start, disk):
-    result = start(f"root=UUID={UUID} module_blacklist=libahci", disk())
+    result = start(f"root=UUID={UUID} module_blacklist=libahci {LATE}", disk())
     assert reached_root(result)
     assert loads(result)["libahci"]["result"] < 0
     told = [text for _, text in result.dmesg if "blacklisted on the kernel command line" in text]
