@@ -95,6 +95,7 @@ class Cases:
 
 
 def known_damage(data: bytes, step: int) -> Iterator[tuple[str, bytes]]:
+    yield "whole", data
     for size in range(0, len(data), step):
         yield f"cut to {size}", data[:size]
     changed = bytearray(data)
@@ -154,25 +155,29 @@ def samples() -> Iterator[tuple[str, bytes]]:
 
 
 def ending_samples() -> Iterator[tuple[str, bytes]]:
-    """One for each section that is read, which ends where the file ends: what is read beyond it is not there."""
-    for extended in (False, True):
+    """For each section one where it ends with the file, whole or cut: a read beyond it is a read beyond the file."""
+    for extended, cut in product((False, True), (0, 1, 4)):
         data = make_ko(**SAMPLE, extended_versions=extended)
         (table,), (count,) = struct.unpack_from("<Q", data, 40), struct.unpack_from("<H", data, 60)
         headers = [list(struct.unpack_from("<IIQQQQIIQQ", data, table + 64 * number)) for number in range(count)]
         contents = [data[header[4] : header[4] + header[5]] for header in headers]
         for last in range(1, count):
+            if len(contents[last]) < 4:
+                continue
             out = bytearray(data[:64] + bytes(64 * count))
+            shorter = contents[last][: len(contents[last]) - cut]
             struct.pack_into("<Q", out, 40, 64)
             for number in (*range(last), *range(last + 1, count), last):
-                headers[number][4] = len(out)
-                out += contents[number]
+                there = shorter if number == last else contents[number]
+                headers[number][4:6] = len(out), len(there)
+                out += there
                 struct.pack_into("<IIQQQQIIQQ", out, 64 + 64 * number, *headers[number])
-            yield f"section {last} last, extended versions {extended}", bytes(out)
+            yield f"section {last} last, cut by {cut}, extended versions {extended}", bytes(out)
 
 
 def part_elf(cases: Cases) -> None:
     """read_elf(), over each sample."""
-    every = [(what, data, 1) for what, data in samples()] + [(what, data, 3) for what, data in ending_samples()]
+    every = [(what, data, 1) for what, data in samples()] + [(what, data, 7) for what, data in ending_samples()]
     for what, data, step in every:
         for damaged in cases.of(what, data, step=step, share=1 / len(every)):
             told = ""
