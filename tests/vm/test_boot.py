@@ -22,7 +22,7 @@ pytestmark = pytest.mark.vm
 
 
 #: With a root that is mounted late, what does not lead to it is loaded before the hand-over as well.
-LATE = "rootdelay=8"
+LATE = "rootdelay=12"
 
 
 def events(result, name):
@@ -168,7 +168,7 @@ $bb poweroff -f
         f"write {module} /i2c-i801.ko",
     ):
         subprocess.run([debugfs, "-w", "-R", command, root], check=True, capture_output=True)
-    said = start(f"root=UUID={UUID}", root).lines
+    said = start(f"root=UUID={UUID} {LATE}", root).lines
     assert "head Module                  Size  Used by" in said
     ours, theirs = ([line.partition(" ")[2] for line in said if line.startswith(word)] for word in ("ours", "theirs"))
     assert len(ours) > 10
@@ -398,7 +398,7 @@ def test_what_modprobe_d_says_acts_at_boot_and_the_tools_know_it(
     assert made.stderr.count("\n") == 1
     assert f"{config}:4: install: commands are not run at boot" in made.stderr
     machine = Machine("watchdog", (*VIRTIO_BLK.args, "-device", "i6300esb"))
-    result = start("root=LABEL=none rd.tinykmod.timeout=2", disk(), machine=machine, initrd=image)
+    result = start("root=LABEL=none rd.tinykmod.timeout=12", disk(), machine=machine, initrd=image)
     assert result.ended == "poweroff", result.tail(60)
     said = result.lines
     assert "in use 1" in said, result.tail(90)
