@@ -14,8 +14,8 @@ cdef extern from "<string.h>" nogil:
 
 cdef extern from "<errno.h>" nogil:
     int errno
-    enum: EACCES, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM, EOPNOTSUPP, EPERM
-    enum: EROFS
+    enum: EACCES, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, EIO, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM, EOPNOTSUPP
+    enum: EPERM, EPIPE, EROFS
 
 cdef extern from "<fcntl.h>" nogil:
     enum: O_RDONLY, O_WRONLY, O_RDWR, O_CLOEXEC, O_APPEND, O_CREAT, O_TRUNC, O_DIRECTORY, O_NONBLOCK, O_NOCTTY
@@ -28,6 +28,7 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t read(int fd, void* to, size_t n)
     ssize_t pread(int fd, void* to, size_t n, int64_t offset)
     ssize_t write(int fd, const void* source, size_t n)
+    int64_t lseek(int fd, int64_t offset, int whence)
     int close(int fd)
     int dup2(int fd, int target)
     int chdir(const char* path)
@@ -37,15 +38,18 @@ cdef extern from "<unistd.h>" nogil:
     int unlinkat(int directory, const char* path, int flags)
     int getpid()
     int fork()
+    int pipe2(int* ends, int flags)
     int setsid()
     int execv(const char* path, char** argv)
     int pause()
     void _exit(int code)
     long syscall(long number, ...)
-    enum: X_OK
+    long sysconf(int name)
+    enum: _SC_NPROCESSORS_ONLN
+    enum: X_OK, SEEK_END
 
 cdef extern from "<sys/syscall.h>" nogil:
-    enum: SYS_getdents64, SYS_finit_module, SYS_delete_module
+    enum: SYS_getdents64, SYS_finit_module, SYS_delete_module, SYS_sched_setscheduler
 
 cdef extern from "<sys/stat.h>" nogil:
     struct stat_t "stat":
@@ -55,6 +59,7 @@ cdef extern from "<sys/stat.h>" nogil:
     int fstat(int fd, stat_t* out)
     int fstatat(int directory, const char* path, stat_t* out, int flags)
     int mkdir(const char* path, unsigned int mode)
+    int rename(const char* path, const char* target)
     bint S_ISREG(unsigned int mode)
 
 cdef extern from "<sys/mman.h>" nogil:
@@ -111,6 +116,9 @@ cdef extern from "<linux/netlink.h>" nogil:
         unsigned short nl_family
         uint32_t nl_pid
         uint32_t nl_groups
+
+cdef extern from "<sched.h>" nogil:
+    enum: SCHED_OTHER, SCHED_IDLE
 
 cdef extern from "<sys/wait.h>" nogil:
     int waitpid(int pid, int* status, int options)

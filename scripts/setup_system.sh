@@ -33,6 +33,13 @@ look() {
             need cpio command -v cpio
             need dosfstools command -v mkfs.vfat
             need mtools command -v mcopy
+            need xfsprogs command -v mkfs.xfs
+            need btrfs-progs command -v mkfs.btrfs
+            need f2fs-tools command -v mkfs.f2fs
+            need exfatprogs command -v mkfs.exfat
+            need erofs-utils command -v mkfs.erofs
+            need squashfs-tools command -v mksquashfs
+            need xorriso command -v xorriso
             # shellcheck disable=SC2016 # $ is for the shell that runs it
             need gcc sh -c 'test -e "$(gcc -print-file-name=libasan.so)"'
             need zsh command -v zsh

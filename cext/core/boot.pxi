@@ -11,6 +11,8 @@ cdef void boot_main(char** argv) noexcept nogil:
     cdef int events
     cdef const char* unmounted
     cdef int refused = 0
+    cdef bint crashed = strcmp(argv[0], AFTER_CRASH) == 0
+    crash_watch()
     memset(&loader, 0, sizeof(loader))
     loader.started = seam_now()
     loader.root = loader.sysroot = b""
@@ -20,19 +22,26 @@ cdef void boot_main(char** argv) noexcept nogil:
     if unmounted != NULL:
         log_why(&loader, LOG_ERROR, b"mount", unmounted, strerror(refused))
     read_small(AT_FDCWD, b"/proc/cmdline", loader.cmdline, sizeof(loader.cmdline))
-    boot_trace(&loader)
+    boot_trace(&loader, crashed)
     # Before the walk: a device that appears in between is then found twice, and not never.
     events = uevent_open()
     if events < 0:
         log_why(&loader, LOG_ERROR, b"socket", b"uevents", strerror(-events))
-    boot_modules(&loader)
+    engine_settings(&loader)
+    boot_modules(&loader, crashed)
     root_parse(&root, loader.cmdline)
+    break_at(&loader, &root, BREAK_START)
     if loader.have_modules:
+        requested_before(&loader)
         coldplug_walk(&loader)
-    boot_disks(&root)
+        loader.walked = True
+        boot_filesystem(&loader, root.types, URGENT_FILESYSTEM)
+    crash_try(loader.cmdline, crashed)
+    boot_disks(&loader, &root)
     boot_loop(&loader, &root, events)
+    break_at(&loader, &root, BREAK_HANDOVER)
     handover(&loader, &root, argv)
-    boot_stay(&loader)
+    boot_stay(&loader, &root)
 
 
 cdef const char* boot_mounts(int* refused) noexcept nogil:
@@ -70,7 +79,7 @@ cdef void boot_log(Loader* loader) noexcept nogil:
     log_line(loader, LOG_INFO, b"init started")
 
 
-cdef void boot_trace(Loader* loader) noexcept nogil:
+cdef void boot_trace(Loader* loader, bint crashed) noexcept nogil:
     cdef char* buffer = <char*>take_pages(TRACE_SIZE)
     cdef utsname name
     uname(&name)
@@ -79,16 +88,18 @@ cdef void boot_trace(Loader* loader) noexcept nogil:
         loader.trace = text_over(buffer, TRACE_SIZE)
     # O_APPEND: the kernel's helper, which is this program too, adds its lines while we run.
     mkdir(b"/run/tinykmod", 0o755)
-    loader.trace_fd = open(TRACE_PATH, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0o644)
+    loader.trace_fd = open(TRACE_PATH, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (0 if crashed else O_TRUNC), 0o644)
     if trace_begin(loader, loader.started, b"start"):
         trace_text(loader, b"version", TINYKMOD_VERSION)
         trace_text(loader, b"release", loader.release)
         trace_end(loader)
 
 
-cdef void boot_modules(Loader* loader) noexcept nogil:
+cdef void boot_modules(Loader* loader, bint crashed) noexcept nogil:
     # The boot index; the text files where it cannot be used; and a line where neither can.
     cdef const char* why = modules_open(loader)
+    if crashed and why == NULL:
+        why = b"the loader crashed with it"
     cdef const char* why_not
     if why != NULL:
         log_why(loader, LOG_ERROR, b"boot index of", loader.release, why)
@@ -98,6 +109,8 @@ cdef void boot_modules(Loader* loader) noexcept nogil:
         if why_not != NULL:
             log_why(loader, LOG_ERROR, b"modules of", loader.release, why_not)
             return
+        # They do not tell what a module needs directly.
+        loader.jobs = 1
         if trace_begin(loader, seam_now(), b"fallback"):
             trace_text(loader, b"why", why)
             trace_end(loader)
@@ -127,7 +140,7 @@ cdef void boot_other_kernels(Loader* loader) noexcept nogil:
     close(fd)
 
 
-cdef void boot_disks(Root* root) noexcept nogil:
+cdef void boot_disks(Loader* loader, Root* root) noexcept nogil:
     # Block devices whose drivers are built into the kernel were there before the socket was.
     cdef char batch[4096]
     cdef char buffer[4096]
@@ -143,7 +156,7 @@ cdef void boot_disks(Root* root) noexcept nogil:
         name = directory_entry(batch, n, &at)
         while name != NULL:
             sysfs_event(fd, name, buffer, sizeof(buffer), &event)
-            root_consider(root, event.devname, event.partn)
+            root_consider(loader, root, &event)
             name = directory_entry(batch, n, &at)
         n = read_directory(fd, batch, sizeof(batch))
     close(fd)
@@ -161,34 +174,50 @@ cdef void boot_events(Loader* loader, Root* root, int events) noexcept nogil:
             # Some were lost: look at everything once more.
             if loader.have_modules:
                 coldplug_walk(loader)
-            boot_disks(root)
+            boot_disks(loader, root)
             if events < 0:
                 return
         elif strcmp(event.action, b"add") == 0 or strcmp(event.action, b"change") == 0:
             if loader.have_modules:
                 device_seen(loader, &event, event.devpath)
             if strcmp(event.subsystem, b"block") == 0:
-                root_consider(root, event.devname, event.partn)
+                root_consider(loader, root, &event)
         result = uevent_read(events, buffer, sizeof(buffer), &event)
 
 
 cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
-    # Load, watch and wait until the root is mounted and nothing is left to load.
+    # Load, watch and wait until the root is mounted and nothing is under way any more.
     cdef bint mounted = False
     cdef int64_t said = loader.started
     cdef int64_t now, until
-    cdef pollfd poller
     while True:
+        # In this order: what a driver made was announced before its load ended.
+        engine_answers(loader)
         boot_events(loader, root, events)
         now = seam_now()
-        if root.found and not mounted and now - loader.started >= root.delay:
+        loader.mount_next = root.found and now - loader.started >= root.delay
+        if root.found and not mounted and boot_filesystem_there(loader, root) and loader.mount_next:
+            break_at(loader, root, BREAK_MOUNT)
             mounted = boot_mount(loader, root)
-            if not mounted:
+            if mounted:
+                engine_close(loader)
+            else:
                 boot_rescue(loader, root)
-        if loader.have_modules and load_next(loader):
-            continue
         if mounted:
-            return
+            until = engine_drained(loader)
+            if until == 0:
+                if loader.have_modules and requested_after(loader):
+                    continue
+                engine_leave(loader)
+                return
+            boot_wait(loader, events, until)
+            continue
+        if loader.have_modules and loader.jobs > 1:
+            engine_feed(loader)
+            if engine_running(loader) == 0 and requested_after(loader):
+                continue
+        elif loader.have_modules and (load_next(loader) or requested_after(loader)):
+            continue
         now = seam_now()
         if not root.found and not root.reported and not root.wait and now - loader.started >= root.limit:
             boot_rescue(loader, root)
@@ -197,17 +226,84 @@ cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
             if root.value != NULL and not root.found:
                 log_why(loader, LOG_ERROR, b"still waiting for", b"root", root.spec)
         until = said + <int64_t>WAIT_LINE * 1000000000
-        if root.found:
+        if root.found and loader.started + root.delay > now:
             until = loader.started + root.delay
-        elif not root.reported and not root.wait and loader.started + root.limit < until:
+        elif not root.found and not root.reported and not root.wait and loader.started + root.limit < until:
             until = loader.started + root.limit
-        poller.fd = events
-        poller.events = POLLIN
-        if events < 0:
-            poll(NULL, 0, WALK_AGAIN)
-        elif until > seam_now():
-            # Up to the next millisecond, or a wait would end just before its time and begin again.
-            poll(&poller, 1, <int>((until - seam_now()) / 1000000) + 1)
+        boot_wait(loader, events, engine_again(loader, until))
+
+
+cdef void boot_wait(Loader* loader, int events, int64_t until) noexcept nogil:
+    # Sleep until there is an event, an answer of a worker, or it is UNTIL.
+    cdef pollfd pollers[WORKERS_MOST + 1]
+    cdef uint32_t n = pool_poll(loader, pollers)
+    cdef int64_t now = seam_now()
+    # Up to the next millisecond, or a wait would end just before its time and begin again.
+    cdef int64_t left = (until - now) / 1000000 + 1
+    if events >= 0:
+        pollers[n].fd = events
+        pollers[n].events = POLLIN
+        n += 1
+    elif left > WALK_AGAIN:
+        left = WALK_AGAIN
+    if until > now:
+        poll(pollers, n, <int>left)
+
+
+cdef void boot_root(Loader* loader, const Root* root) noexcept nogil:
+    # The root's device is there.
+    cdef char device[80]
+    cdef Text text = text_over(device, sizeof(device))
+    put(&text, b"/dev/")
+    put(&text, root.device.name)
+    if trace_begin(loader, seam_now(), b"root"):
+        trace_text(loader, b"device", device)
+        trace_text(loader, b"spec", root.spec)
+        trace_end(loader)
+
+
+cdef bint boot_filesystem_there(Loader* loader, const Root* root) noexcept nogil:
+    # Whether the modules of the root's filesystem have been tried; they are asked for once the root is there.
+    cdef uint32_t i
+    if not loader.root_there:
+        loader.root_there = True
+        engine_yield(loader)
+        boot_root(loader, root)
+    if root.types[0] and strcmp(root.types, b"auto") != 0:
+        boot_filesystem(loader, root.types, URGENT_ROOT)
+    else:
+        boot_filesystem(loader, root.device.kind, URGENT_ROOT)
+    for i in range(loader.n_filesystems):
+        if not engine_settled(loader, loader.filesystems[i]):
+            return False
+    return True
+
+
+cdef void boot_filesystem(Loader* loader, const char* types, uint32_t level) noexcept nogil:
+    # Plan what serves the filesystems TYPES, with commas between them. With one worker mount_root() sees to it.
+    cdef char* kind = loader.kinds
+    cdef bint more
+    cdef size_t n
+    cdef uint32_t i
+    if not loader.have_modules or loader.jobs == 1:
+        return
+    if strcmp(loader.types, types) != 0:
+        loader.n_filesystems = 0
+        memcpy(loader.types, types, strlen(types) + 1)
+        memcpy(loader.kinds, types, strlen(types) + 1)
+        while kind[0]:
+            n = list_word(kind)
+            more = kind[n] != 0
+            kind[n] = 0
+            if filesystem_lookup(loader, kind):
+                for i in range(loader.search.n_hits):
+                    if loader.n_filesystems < FILESYSTEMS_MOST:
+                        loader.filesystems[loader.n_filesystems] = loader.search.hits[i].module
+                        loader.n_filesystems += 1
+                        engine_want(loader, loader.search.hits[i].module, WHY_ROOT, kind, level << URGENCY_SHIFT)
+            kind += n + more
+    for i in range(loader.n_filesystems):
+        engine_raise(loader, loader.filesystems[i], level << URGENCY_SHIFT)
 
 
 cdef bint boot_mount(Loader* loader, Root* root) noexcept nogil:
@@ -217,17 +313,13 @@ cdef bint boot_mount(Loader* loader, Root* root) noexcept nogil:
     cdef int result
     put(&text, b"/dev/")
     put(&text, root.device.name)
-    if trace_begin(loader, seam_now(), b"root"):
-        trace_text(loader, b"device", device)
-        trace_text(loader, b"spec", root.spec)
-        trace_end(loader)
     kind[0] = 0
     result = mount_root(loader, root, device, kind, sizeof(kind))
     if result != 0:
         log_why(loader, LOG_ERROR, b"root", device, strerror(-result))
         # Look again when it, or another one, appears.
         root.refused = -result
-        root.found = False
+        root.found = loader.root_there = False
         return False
     loader.mounted = seam_now()
     if trace_begin(loader, loader.mounted, b"mounted"):
@@ -239,7 +331,7 @@ cdef bint boot_mount(Loader* loader, Root* root) noexcept nogil:
 
 cdef void boot_rescue(Loader* loader, Root* root) noexcept nogil:
     # The report, once, then a shell if the image has one. The boot goes on when the shell ends, or if the root comes.
-    cdef bint shell = access(b"/bin/sh", X_OK) == 0
+    cdef bint shell = root.shell and access(b"/bin/sh", X_OK) == 0
     if not root.reported:
         report(loader, root)
         if shell:
@@ -251,7 +343,7 @@ cdef void boot_rescue(Loader* loader, Root* root) noexcept nogil:
     root.reported = True
     if shell:
         run_shell()
-        boot_disks(root)
+        boot_disks(loader, root)
 
 
 cdef void run_shell() noexcept nogil:
@@ -279,11 +371,11 @@ cdef void run_shell() noexcept nogil:
     poll(NULL, 0, 1000)
 
 
-cdef void boot_stay(Loader* loader) noexcept nogil:
+cdef void boot_stay(Loader* loader, const Root* root) noexcept nogil:
     # The root has no init that runs. A shell, as often as it ends; without one nothing is left to do.
     log_line(loader, LOG_ERROR, b"nothing more to try; PID 1 stays")
     while True:
-        if access(b"/bin/sh", X_OK) == 0:
+        if root.shell and access(b"/bin/sh", X_OK) == 0:
             run_shell()
         else:
             pause()

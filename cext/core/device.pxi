@@ -7,6 +7,10 @@ cdef struct Event:
     const char* modalias
     const char* devname
     const char* partn
+    const char* partname
+    const char* partuuid
+    const char* major
+    const char* minor
 
 
 cdef const char* event_field(const char* line, const char* key) noexcept nogil:
@@ -18,7 +22,8 @@ cdef void event_parse(Event* event, const char* data, size_t n) noexcept nogil:
     # KEY=VALUE texts, each with a NUL behind it, the last one too: DATA[N] is one if nothing else is.
     cdef const char* at = data
     cdef const char* value
-    event.action = event.devpath = event.subsystem = event.modalias = event.devname = event.partn = b""
+    event.action = event.devpath = event.subsystem = event.modalias = event.devname = b""
+    event.partn = event.partname = event.partuuid = event.major = event.minor = b""
     while at < data + n:
         value = event_field(at, b"MODALIAS")
         if value != NULL:
@@ -38,6 +43,18 @@ cdef void event_parse(Event* event, const char* data, size_t n) noexcept nogil:
         value = event_field(at, b"PARTN")
         if value != NULL:
             event.partn = value
+        value = event_field(at, b"PARTNAME")
+        if value != NULL:
+            event.partname = value
+        value = event_field(at, b"PARTUUID")
+        if value != NULL:
+            event.partuuid = value
+        value = event_field(at, b"MAJOR")
+        if value != NULL:
+            event.major = value
+        value = event_field(at, b"MINOR")
+        if value != NULL:
+            event.minor = value
         at += strlen(at) + 1
 
 

@@ -19,6 +19,7 @@ cdef void handover(Loader* loader, const Root* root, char** argv) noexcept nogil
         trace_number(loader, b"failed", loader.n_failed)
         trace_end(loader)
     trace_write(loader)
+    handover_lock(loader)
     handover_move(b"/dev", b"/sysroot/dev")
     handover_move(b"/proc", b"/sysroot/proc")
     handover_move(b"/sys", b"/sysroot/sys")
@@ -48,6 +49,14 @@ cdef void handover_summary(Loader* loader) noexcept nogil:
     put(&text, b" ms")
     log_line(loader, LOG_INFO, line)
     write_small(PRINTK_DEVKMSG, loader.devkmsg)
+
+
+cdef void handover_lock(Loader* loader) noexcept nogil:
+    # rd.tinykmod.lock=1: no module is loaded from now on, by whomever.
+    cdef char buffer[8]
+    cdef Text text = text_over(buffer, sizeof(buffer))
+    if cmdline_get(loader.cmdline, b"rd.tinykmod.lock", &text) and strcmp(buffer, b"1") == 0:
+        write_small(b"/proc/sys/kernel/modules_disabled", b"1\n")
 
 
 cdef void handover_move(const char* source, const char* target) noexcept nogil:

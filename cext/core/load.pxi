@@ -1,7 +1,21 @@
-# Loading: one module with its options, its dependencies' fate in mind, and the queue of what is wanted.
+# Loading: one module with its options, its dependencies' fate in mind, and what devices ask for. Twin:
+# tinykmod/boot/load.py, which loads serially only.
 
-cdef const char* load_error(int number) noexcept nogil:
-    # Why the kernel refused a module. Its own log line, if any, stands above ours.
+cdef struct Outcome:
+    # What became of a file that the kernel was to load.
+    int result  # 0 or a negative errno
+    bint opened  # the errno is the kernel's word on the module; else there was no file to hand over
+    int64_t begun
+    int64_t ended
+
+
+cdef const char* load_reason(const Outcome* outcome) noexcept nogil:
+    # Why a module was not loaded; NULL where it was. The kernel's own log line, if any, stands above ours.
+    cdef int number = -outcome.result
+    if number == 0:
+        return NULL
+    if not outcome.opened:
+        return either(number == ENOENT, b"its file is not here", strerror(number))
     if number == ENOENT:
         return b"unknown symbol (then the kernel names it in the line above), or its init found something missing"
     if number == ENOEXEC:
@@ -23,33 +37,50 @@ cdef bint path_stays_inside(const char* path) noexcept nogil:
     return True
 
 
-cdef int load_module(Loader* loader, const Step* step, const char* by, const char* extra) noexcept nogil:
-    # Load one module, all of whose dependencies have been tried: 0 or a negative errno, kept in `states`.
-    # BY is what asked for it, EXTRA further options. A message tells of a failure, and of an install command.
+cdef void load_module(Loader* loader, const Step* step, const char* by, const char* extra) noexcept nogil:
+    # Load one module here and now; all of its dependencies have been tried. What became of it is in `states`.
+    # BY is what asked for it, EXTRA further options.
+    cdef char buffer[4096]
+    cdef Text options = text_over(buffer, sizeof(buffer))
+    cdef const Module* record = loader.index.modules + step.module
+    cdef Outcome outcome
+    if not load_prepare(loader, step, by, extra, &options):
+        return
+    outcome.result = 0
+    outcome.opened = True
+    outcome.begun = outcome.ended = seam_now()
+    if not loader.dry_run:
+        outcome = load_file(loader.modules_fd, index_string(&loader.index, record.path), buffer, record.flags)
+    load_settle(loader, step, by, &outcome, load_reason(&outcome), 0, outcome.begun)
+
+
+cdef bint load_prepare(Loader* loader, const Step* step, const char* by, const char* extra,
+                       Text* options) noexcept nogil:
+    # Whether the kernel is to have the module, and with which OPTIONS. False: its fate is settled. A message tells of
+    # a failure, and of an install command.
     cdef const BootIndex* ix = &loader.index
     cdef const Module* record = ix.modules + step.module
     cdef const char* name = index_string(ix, record.name)
     cdef const char* path = index_string(ix, record.path)
-    cdef const char* failed = load_missing(loader, record)
-    cdef int64_t begun = seam_now()
-    cdef int result = -EINVAL
+    cdef const char* missing = load_missing(loader, record)
     cdef bint by_kernel = False
     cdef const char* why = NULL
-    cdef char buffer[4096]
     cdef char reason[256]
-    cdef Text options = text_over(buffer, sizeof(buffer))
     cdef Text text = text_over(reason, sizeof(reason))
+    cdef Outcome outcome
     if index_forbidden(ix, step.module) and not (loader.check_live and is_live(loader, name)):
-        return load_forbidden(loader, step, by)
-    put_options(&options, ix, record, either(step.why == WHY_MODALIAS, by, b""))
-    cmdline_options(loader.cmdline, name, &options)
+        load_forbidden(loader, step, by)
+        return False
+    put_options(options, ix, record, either(step.why == WHY_MODALIAS, by, b""))
+    cmdline_options(loader.cmdline, name, options)
     if extra[0]:
         if options.used:
-            put_char(&options, c' ')
-        put(&options, extra)
-    if failed != NULL:
+            put_char(options, c' ')
+        put(options, extra)
+    outcome.result = -EINVAL
+    if missing != NULL:
         put(&text, b"it needs ")
-        put(&text, failed)
+        put(&text, missing)
         put(&text, b", which was not loaded")
         why = reason
     elif not path_stays_inside(path):
@@ -57,38 +88,49 @@ cdef int load_module(Loader* loader, const Step* step, const char* by, const cha
     elif options.cut:
         why = TOO_LONG
     elif cmdline_blacklisted(loader.cmdline, name, &by_kernel) and by_kernel:
-        result = -EPERM
+        outcome.result = -EPERM
         why = b"blacklisted on the kernel command line (module_blacklist=)"
     elif loader.check_live and is_live(loader, name):
         loader.states[step.module] = MODULE_LOADED
-        return 0
+        return False
     else:
         if loader.verbose or loader.dry_run:
-            print_insmod(loader, path, &options, extra, step, by)
+            print_insmod(loader, path, options, extra, step, by)
         if record.flags & MODULE_FLAG_INSTALL and not loader.dry_run:
             log_install(loader, name, b"its install command at ", b" is not run at boot; it is loaded as usual")
-        result = 0 if loader.dry_run else load_file(loader.modules_fd, path, buffer, record.flags, &why)
-    if result == 0:
+        return True
+    outcome.begun = outcome.ended = seam_now()
+    load_settle(loader, step, by, &outcome, why, 0, outcome.begun)
+    return False
+
+
+cdef void load_settle(Loader* loader, const Step* step, const char* by, const Outcome* outcome, const char* why,
+                      uint32_t worker, int64_t queued) noexcept nogil:
+    # Keep, log and trace what became of a module. WHY: NULL where it was loaded. WORKER: 0 is this process.
+    cdef const char* name = index_name(&loader.index, step.module)
+    if outcome.result == 0:
         loader.states[step.module] = MODULE_LOADED
         loader.n_loaded += 1
     else:
         loader.states[step.module] = MODULE_FAILED
         loader.n_failed += 1
+        failure_keep(loader, name, why)
         # A driver that finds nothing to do is no fault (crc32c_intel without SSE 4.2, many a platform driver).
-        log_why(loader, LOG_INFO if result == -ENODEV else LOG_ERROR, b"module", name, why)
-    if trace_begin(loader, begun, b"module"):
+        log_why(loader, LOG_INFO if outcome.result == -ENODEV else LOG_ERROR, b"module", name, why)
+    if trace_begin(loader, outcome.begun, b"module"):
         trace_text(loader, b"name", name)
         trace_text(loader, b"why", why_word(step.why))
         trace_text(loader, b"by", by)
-        trace_number(loader, b"dur", seam_now() - begun)
-        trace_number(loader, b"result", result)
+        trace_number(loader, b"queued", queued)
+        trace_number(loader, b"worker", worker)
+        trace_number(loader, b"dur", outcome.ended - outcome.begun)
+        trace_number(loader, b"result", outcome.result)
         if why != NULL:
             trace_text(loader, b"error", why)
         trace_end(loader)
-    return result
 
 
-cdef int load_forbidden(Loader* loader, const Step* step, const char* by) noexcept nogil:
+cdef void load_forbidden(Loader* loader, const Step* step, const char* by) noexcept nogil:
     # `install MODULE /bin/false` keeps what needs it from being loaded too; with `true` that is loaded without it.
     cdef const BootIndex* ix = &loader.index
     cdef const char* name = index_name(ix, step.module)
@@ -105,7 +147,6 @@ cdef int load_forbidden(Loader* loader, const Step* step, const char* by) noexce
     else:
         log_install(loader, name, buffer, b"")
     loader.states[step.module] = MODULE_LOADED if skipped else MODULE_FAILED
-    return 0 if skipped else -EPERM
 
 
 cdef void log_install(Loader* loader, const char* module, const char* before, const char* behind) noexcept nogil:
@@ -120,30 +161,30 @@ cdef void log_install(Loader* loader, const char* module, const char* before, co
     log_why(loader, LOG_NOTICE, b"module", module, buffer)
 
 
-cdef int load_new(int directory, const char* path, const char* options, uint32_t flags,
-                  const char** why) noexcept nogil:
-    # Hand a file to the kernel: 0, or a negative errno with WHY.
-    cdef int result
-    cdef int fd = openat(directory, path, O_RDONLY | O_CLOEXEC)
+cdef Outcome load_new(int directory, const char* path, const char* options, uint32_t flags) noexcept nogil:
+    # Hand a file to the kernel.
+    cdef Outcome outcome
+    cdef int fd
+    outcome.begun = seam_now()
+    fd = openat(directory, path, O_RDONLY | O_CLOEXEC)
+    outcome.opened = fd >= 0
     if fd < 0:
-        result = -errno
-        why[0] = either(result == -ENOENT, b"its file is not here", strerror(-result))
-        return result
-    result = seam_finit_module(fd, options, MODULE_INIT_COMPRESSED_FILE if flags & MODULE_FLAG_COMPRESSED else 0)
-    close(fd)
-    if result != 0:
-        why[0] = load_error(-result)
-    return result
+        outcome.result = -errno
+    else:
+        outcome.result = seam_finit_module(fd, options,
+                                           MODULE_INIT_COMPRESSED_FILE if flags & MODULE_FLAG_COMPRESSED else 0)
+        close(fd)
+    outcome.ended = seam_now()
+    return outcome
 
 
-cdef int load_file(int directory, const char* path, const char* options, uint32_t flags,
-                   const char** why) noexcept nogil:
-    # As load_new(), but a module that is there already is no failure.
-    cdef int result = load_new(directory, path, options, flags, why)
-    if result == -EEXIST:
-        why[0] = NULL
-        return 0
-    return result
+cdef Outcome load_file(int directory, const char* path, const char* options, uint32_t flags) noexcept nogil:
+    # As load_new(), but a module that is there already is no failure. The kernel says so when it is live: of one that
+    # something else is loading it waits for the end.
+    cdef Outcome outcome = load_new(directory, path, options, flags)
+    if outcome.result == -EEXIST:
+        outcome.result = 0
+    return outcome
 
 
 cdef bint is_live(Loader* loader, const char* name) noexcept nogil:
@@ -241,6 +282,7 @@ cdef uint8_t load_rank(uint16_t classes) noexcept nogil:
 cdef void load_want(Loader* loader, const char* modalias, uint32_t kept) noexcept nogil:
     # Queue what MODALIAS (its text kept at KEPT) matches and nothing asked for before.
     cdef uint32_t i, module
+    cdef uint16_t classes
     cdef Wanted* wanted
     if not match_modalias(&loader.search, modalias) or loader.search.builtin:
         return
@@ -248,16 +290,21 @@ cdef void load_want(Loader* loader, const char* modalias, uint32_t kept) noexcep
         module = loader.search.hits[i].module
         if loader.is_wanted[module] or load_filtered(loader, module):
             continue
+        classes = loader.index.modules[module].classes
+        if ((loader.classes and not classes & loader.classes)
+                or (loader.gpu == GPU_SKIP and classes & DRIVER_CLASS_GPU)):
+            continue
         loader.is_wanted[module] = 1
         wanted = loader.wanted + loader.n_wanted
         loader.n_wanted += 1
         wanted.module = module
         wanted.by = kept
-        wanted.rank = load_rank(loader.index.modules[module].classes)
+        wanted.rank = load_rank(classes)
+        wanted.made = loader.walked
 
 
 cdef bint load_next(Loader* loader) noexcept nogil:
-    # Load the first of the best rank that is wanted. False where nothing is.
+    # Load the first of the best rank that is wanted, in this process. False where nothing is.
     cdef uint32_t i
     cdef Wanted* best = NULL
     for i in range(loader.n_wanted):

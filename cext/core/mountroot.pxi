@@ -77,19 +77,21 @@ cdef void mount_flags(const char* words, unsigned long* flags, Text* data) noexc
         words += n + (words[n] == c',')
 
 
-cdef void load_filesystem(Loader* loader, const char* kind) noexcept nogil:
-    # The module that serves the filesystem KIND, found by the alias the kernel would ask for.
-    cdef char alias[64]
+cdef bint filesystem_lookup(Loader* loader, const char* kind) noexcept nogil:
+    # Find the modules that serve the filesystem KIND, by the alias the kernel would ask for.
+    cdef char alias[80]
     cdef Text text = text_over(alias, sizeof(alias))
-    cdef uint32_t i
     put(&text, b"fs-")
     put(&text, kind)
-    if not loader.have_modules or not (lookup(&loader.search, alias) or lookup(&loader.search, kind)):
-        return
-    if loader.search.builtin:
-        return
-    for i in range(loader.search.n_hits):
-        load_with_needs(loader, loader.search.hits[i].module, WHY_ROOT, kind, b"")
+    return ((lookup(&loader.search, alias) or lookup(&loader.search, kind)) and not loader.search.builtin)
+
+
+cdef void load_filesystem(Loader* loader, const char* kind) noexcept nogil:
+    # Load what serves KIND and has not been tried yet.
+    cdef uint32_t i
+    if loader.have_modules and filesystem_lookup(loader, kind):
+        for i in range(loader.search.n_hits):
+            load_with_needs(loader, loader.search.hits[i].module, WHY_ROOT, kind, b"")
 
 
 cdef int mount_as(Loader* loader, const char* device, const char* kind, unsigned long flags,
@@ -112,17 +114,34 @@ cdef int worse(int result, int other) noexcept nogil:
 cdef int mount_root(Loader* loader, Root* root, const char* device, char* kind, size_t size) noexcept nogil:
     # Mount the root that was found on /sysroot: 0 or a negative errno. KIND becomes the type that did it: of
     # rootfstype=, what the superblock says, or else any that the kernel knows by now.
-    cdef char data_buffer[1024]
+    cdef char data_buffer[4096]
     cdef Text data = text_over(data_buffer, sizeof(data_buffer))
     cdef unsigned long flags = MS_RDONLY if root.read_only else 0
     cdef const char* types = root.device.kind
     cdef int result
     if root.types[0] and strcmp(root.types, b"auto") != 0:
         types = root.types
+    elif not is_root_kind(types):
+        log_why(loader, LOG_ERROR, types, device, b"holds no root filesystem")
+        return -EINVAL
     mount_flags(root.flags, &flags, &data)
+    put_members(root, &data)
     mkdir(b"/sysroot", 0o755)
     result = mount_types(loader, device, types, flags, data_buffer, kind, size)
     return result if types[0] else mount_any(loader, device, flags, data_buffer, kind, size)
+
+
+cdef void put_members(const Root* root, Text* data) noexcept nogil:
+    # A btrfs on several devices knows those that it is told of.
+    cdef uint32_t i
+    if root.device.members < 2:
+        return
+    for i in range(root.n_seen):
+        if strcmp(root.seen[i].uuid, root.device.uuid) == 0 and strcmp(root.seen[i].name, root.device.name) != 0:
+            if data.used:
+                put_char(data, c',')
+            put(data, b"device=/dev/")
+            put(data, root.seen[i].name)
 
 
 cdef int mount_types(Loader* loader, const char* device, const char* types, unsigned long flags, const char* data,

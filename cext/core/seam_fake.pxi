@@ -1,5 +1,6 @@
 # The seam's stand-in for tests: nothing reaches the kernel. Each call is a line on standard output; what it is to
-# answer stands in $TINYKMOD_FAKE, as `NAME=ERRNO` words (NAME: the file's name up to its first dot).
+# answer stands in $TINYKMOD_FAKE, as `NAME=ERRNO` words (NAME: the file's name up to its first dot); `NAME.wait=MS`
+# has it take so long.
 
 cdef extern from "<stdlib.h>" nogil:
     const char* getenv(const char* name)
@@ -11,7 +12,7 @@ cdef enum:
     MODULE_INIT_COMPRESSED_FILE = 4
 
 
-cdef int fake_answer(const char* name) noexcept nogil:
+cdef uint64_t fake_answer(const char* name) noexcept nogil:
     cdef const char* text = getenv(b"TINYKMOD_FAKE")
     cdef Word word
     cdef uint64_t number
@@ -20,7 +21,7 @@ cdef int fake_answer(const char* name) noexcept nogil:
     text = cmdline_next(text, &word)
     while text != NULL:
         if same_name(word.key, word.n_key, name) and parse_number(word.value, word.n_value, &number):
-            return -<int>number
+            return number
         text = cmdline_next(text, &word)
     return 0
 
@@ -36,7 +37,9 @@ cdef int fake_call(const char* call, const char* what, const char* options, int 
     while what[dot] and what[dot] != c'.':
         dot += 1
     put_bytes(&stem, what, dot)
-    result = fake_answer(name)
+    result = -<int>fake_answer(name)
+    put(&stem, b".wait")
+    poll(NULL, 0, <int>fake_answer(name))
     put(&text, call)
     put_char(&text, c' ')
     put(&text, what)

@@ -4,6 +4,15 @@ cdef enum:
     MODULE_NEW = 0
     MODULE_LOADED = 1
     MODULE_FAILED = 2
+    MODULE_LOADING = 3  # by a worker
+    JOBS_USUAL = 4  # docs/benchmarks.md
+    JOBS_MOST = 16
+    WORKERS_MOST = 32  # more than JOBS_MOST: one that is stuck in a module is replaced
+    DRAIN_USUAL = 10  # seconds that a module under way may take before the boot is handed over without it
+    FILESYSTEMS_MOST = 16
+    GPU_WAIT = 0
+    GPU_GO = 1
+    GPU_SKIP = 2
     SEEN_SLOTS = 4096  # modaliases that are remembered as matched; a power of two
     TEXTS_SIZE = 1 << 20
     TRACE_SIZE = 1 << 20
@@ -16,7 +25,34 @@ cdef struct Wanted:
     uint32_t module
     uint32_t by  # offset in Loader.texts: the modalias
     uint8_t rank  # lower goes first
+    bint made  # by a driver: the device was not there at the start
     bint done
+
+
+cdef extern from *:
+    """
+    #define STUCK_AFTER 5000000000LL /* nanoseconds in a module's init */
+    """
+    const int64_t STUCK_AFTER
+
+
+cdef struct Task:
+    # What is known of a planned module beside its Step.
+    uint32_t urgency
+    uint32_t position  # in the plan
+    const char* by  # the modalias, the module that needs it, or the filesystem
+    int64_t queued
+    int64_t begun
+
+
+cdef struct Worker:
+    int pid  # 0: not started
+    int orders  # where its orders are written to
+    int answers  # where its answers come from
+    bint yields  # has the processor only when nothing else wants it
+    bint busy
+    uint32_t module  # that it loads
+    int64_t begun
 
 
 cdef struct Loader:
@@ -41,7 +77,28 @@ cdef struct Loader:
     uint32_t n_failed
     Wanted* wanted
     uint32_t n_wanted
+    uint32_t n_taken  # of `wanted`: they are in the plan; with one job load_next() takes them itself
     uint8_t* is_wanted  # one a module
+    uint32_t jobs  # modules that are loaded at the same time; 1: serially, in a fixed order, by this process
+    Task* tasks  # one a module
+    uint32_t n_settled  # steps of the plan, from its start, whose modules were tried
+    Worker workers[WORKERS_MOST]
+    uint32_t n_workers
+    char types[128]  # the root's filesystems, with commas between them
+    char kinds[128]  # the same, with NULs
+    uint32_t filesystems[FILESYSTEMS_MOST]  # the modules that serve them
+    uint32_t n_filesystems
+    bint held  # something is ready, but leaves the processors to what is more urgent
+    int64_t idle_from  # since when the more urgent modules all wait while something is held; 0: they do not
+    uint32_t processors
+    bint root_there
+    bint mount_next  # only its filesystem is missing
+    bint walked  # what devices are seen now was made by drivers
+    bint closing  # nothing more is started
+    uint16_t classes  # of drivers that are loaded; 0: all
+    int gpu
+    char asynchronous[256]  # rd.tinykmod.async=
+    int64_t drain  # nanoseconds that one under way may take
     char* texts  # modaliases, NUL-terminated
     uint32_t n_texts
     uint32_t* seen  # hash table of offsets in texts, 0 where free
@@ -49,6 +106,8 @@ cdef struct Loader:
     int trace_fd
     int64_t started
     int64_t mounted
+    Text reasons  # why modules failed: see core/report.pxi
+    bint asked_after  # modules-load.d and its like were seen to
 
 
 cdef bint state_prepare(Loader* loader) noexcept nogil:
@@ -62,10 +121,12 @@ cdef bint state_prepare(Loader* loader) noexcept nogil:
     loader.texts = <char*>take_pages(TEXTS_SIZE)
     loader.n_texts = 1
     loader.seen = <uint32_t*>take_pages(SEEN_SLOTS * sizeof(uint32_t))
+    loader.tasks = <Task*>take_pages(n * sizeof(Task))
     if (marks == NULL or loader.plan.steps == NULL or loader.plan.visited == NULL or loader.wanted == NULL
-            or loader.texts == NULL or loader.seen == NULL):
+            or loader.texts == NULL or loader.seen == NULL or loader.tasks == NULL):
         return False
     loader.states = loader.plan.visited + n
+    loader.processors = <uint32_t>sysconf(_SC_NPROCESSORS_ONLN)
     loader.is_wanted = loader.states + n
     search_start(&loader.search, &loader.index, marks, NULL)
     return True

@@ -66,9 +66,18 @@ cdef void put_hex(Text* text, uint8_t byte) noexcept nogil:
 
 
 cdef void put_json(Text* text, const char* source) noexcept nogil:
-    # A JSON string with its quotes. Bytes above 0x7f are written as they are: the kernel's names are ASCII.
+    # A JSON string with its quotes. What is not UTF-8, as a label in an old code page, becomes U+FFFD.
+    cdef size_t n
     put_char(text, c'"')
     while source[0]:
+        if <uint8_t>source[0] >= 0x80:
+            n = utf8_length(source)
+            if n:
+                put_bytes(text, source, n)
+            else:
+                put(text, b"\\ufffd")
+            source += n if n else 1
+            continue
         if source[0] == c'"' or source[0] == c'\\':
             put_char(text, c'\\')
             put_char(text, source[0])
@@ -79,6 +88,23 @@ cdef void put_json(Text* text, const char* source) noexcept nogil:
             put_char(text, source[0])
         source += 1
     put_char(text, c'"')
+
+
+cdef size_t utf8_length(const char* at) noexcept nogil:
+    # Bytes of the UTF-8 sequence that begins at AT, beyond ASCII; 0: it is none (RFC 3629).
+    cdef uint8_t lead = <uint8_t>at[0]
+    cdef uint8_t next = <uint8_t>at[1]
+    cdef size_t n = 2 + (lead >= 0xe0) + (lead >= 0xf0)
+    cdef size_t i
+    if lead < 0xc2 or lead > 0xf4:
+        return 0
+    if ((lead == 0xe0 and next < 0xa0) or (lead == 0xed and next > 0x9f) or (lead == 0xf0 and next < 0x90)
+            or (lead == 0xf4 and next > 0x8f)):
+        return 0
+    for i in range(1, n):
+        if <uint8_t>at[i] & 0xc0 != 0x80:
+            return 0
+    return n
 
 
 cdef inline const char* either(bint first, const char* a, const char* b) noexcept nogil:

@@ -6,6 +6,7 @@ cdef struct Options:
     const char* sysroot  # --sysroot
     const char* release  # -S; modinfo: -k
     const char* field  # modinfo -F
+    uint32_t jobs  # coldplug -j
     bint quiet
     bint all
     bint dry_run
@@ -52,6 +53,7 @@ cdef bint tool_options(Options* options, int argc, char** argv, int* first, cons
     cdef int i = 1
     memset(options, 0, sizeof(Options))
     options.root = options.sysroot = b""
+    options.jobs = JOBS_USUAL
     while i < argc and argv[i][0] == c'-' and argv[i][1]:
         word = argv[i]
         i += 1
@@ -69,6 +71,8 @@ cdef bint tool_options(Options* options, int argc, char** argv, int* first, cons
                 options.field = value
             elif word[0] == c'd' or word[0] == c'b':
                 options.root = value
+            elif word[0] == c'j':
+                options.jobs = tool_jobs(value)
             else:
                 options.release = value
             continue
@@ -95,6 +99,14 @@ cdef bint tool_options(Options* options, int argc, char** argv, int* first, cons
             word += 1
     first[0] = i
     return True
+
+
+cdef uint32_t tool_jobs(const char* value) noexcept nogil:
+    # From 1 to JOBS_MOST, whatever was said.
+    cdef uint64_t number = 0
+    if not parse_number(value, strlen(value), &number) or number < 1:
+        return 1
+    return <uint32_t>number if number < JOBS_MOST else JOBS_MOST
 
 
 cdef int tool_usage(const char* usage) noexcept nogil:
@@ -318,10 +330,9 @@ cdef int insmod_main(int argc, char** argv) noexcept nogil:
     cdef Loader loader
     cdef char buffer[4096]
     cdef Text options = text_over(buffer, sizeof(buffer))
-    cdef const char* why = NULL
+    cdef Outcome outcome
     cdef size_t n
     cdef uint32_t flags = 0
-    cdef int result
     if argc < 2:
         tool_usage(b"insmod FILE [PARAM=VALUE...]")
         return 1
@@ -334,10 +345,11 @@ cdef int insmod_main(int argc, char** argv) noexcept nogil:
     if options.cut:
         log_why(&loader, LOG_ERROR, b"module", argv[1], TOO_LONG)
         return 1
-    result = load_new(AT_FDCWD, argv[1], buffer, flags, &why)
-    if result != 0:
-        log_why(&loader, LOG_ERROR, b"module", argv[1], why)
-    return 1 if result != 0 else 0
+    outcome = load_new(AT_FDCWD, argv[1], buffer, flags)
+    if outcome.result == 0:
+        return 0
+    log_why(&loader, LOG_ERROR, b"module", argv[1], load_reason(&outcome))
+    return 1
 
 
 cdef int rmmod_main(int argc, char** argv) noexcept nogil:
@@ -418,19 +430,23 @@ cdef char* read_whole_proc(const char* path, size_t* size) noexcept nogil:
 
 
 cdef int coldplug_main(int argc, char** argv) noexcept nogil:
-    # coldplug [-n] [-v] [-d ROOT] [-S VERSION] [--sysroot DIR]: load what the devices that are here ask for.
+    # coldplug [-nv] [-j JOBS] [-d ROOT] [-S VERSION] [--sysroot DIR]: load what the devices that are here ask for.
     cdef Options options
     cdef Loader loader
     cdef int first
-    if not tool_options(&options, argc, argv, &first, b"coldplug [-nv] [-d ROOT] [-S VERSION] [--sysroot DIR]",
-                        b"dS", b"nv"):
+    if not tool_options(&options, argc, argv, &first,
+                        b"coldplug [-nv] [-j JOBS] [-d ROOT] [-S VERSION] [--sysroot DIR]", b"dSj", b"nv"):
         return 2
     if not tool_open(&loader, &options):
         return 1
     # A dry run tells what this machine would get from nothing.
     loader.check_live = not options.dry_run
     loader.explain = True
+    # Serially where the order is what is asked for, or an index that has it stands in (core/textfiles.pxi).
+    loader.jobs = 1 if options.dry_run or loader.index.alias_text != NULL else options.jobs
     coldplug_walk(&loader)
+    if loader.jobs > 1:
+        engine_run(&loader)
     while load_next(&loader):
         pass
     return 1 if loader.n_failed else 0
@@ -566,8 +582,10 @@ cdef int loader_main(int argc, char** argv) noexcept nogil:
                 return coldplug_main(argc, argv)
             if strcmp(name, b"match") == 0 or strcmp(name, b"resolve") == 0:
                 return index_main(argc, argv)
+            if strcmp(name, b"blkid") == 0:
+                return blkid_main(argc, argv)
             if strcmp(name, b"cmdline") == 0:
                 return cmdline_main(argc, argv)
         argc -= 1
         argv += 1
-    return tool_usage(b"tinykmod modprobe|insmod|rmmod|lsmod|modinfo|coldplug|match|resolve|cmdline ...")
+    return tool_usage(b"tinykmod modprobe|insmod|rmmod|lsmod|modinfo|coldplug|match|resolve|blkid|cmdline ...")

@@ -27,7 +27,7 @@ def fake_loader(shared_dir: Path) -> Path:
 
 @pytest.fixture
 def run_fake(fake_loader: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """run_fake(applet, *words, fail={"name": errno}): the loader called by an applet's name."""
+    """run_fake(applet, *words, fail={"name": errno, "name.wait": milliseconds}): the loader by an applet's name."""
 
     def run(
         applet: str, *words: str | Path, fail: Mapping[str, int] | None = None

@@ -79,14 +79,15 @@ def test_loader_and_twin_load_alike(
 ) -> None:
     root = image(tmp_path / "root", f"options disk a=1\n{config}")
     sysroot = make_sysroot(tmp_path / "sysroot", DEVICES, cmdline)
-    done = run_fake("tinykmod", "coldplug", "-d", root, "-S", RELEASE, "--sysroot", sysroot, fail=fail)
+    words = ("-j", "1", "-d", root, "-S", RELEASE, "--sysroot", sysroot)
+    done = run_fake("tinykmod", "coldplug", *words, fail=fail)
     assert calls(done) == twin_calls(root, sysroot, fail)
     assert calls(done)
 
 
 def test_disks_go_before_sound_and_needs_before_both(root: Path, tmp_path: Path, run_fake: Run) -> None:
     sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
-    done = run_fake("tinykmod", "coldplug", "-d", root, "-S", RELEASE, "--sysroot", sysroot)
+    done = run_fake("tinykmod", "coldplug", "-j", "1", "-d", root, "-S", RELEASE, "--sysroot", sysroot)
     assert done.returncode == 0
     order = [call.split(".")[0] for call in calls(done)]
     assert order[:3] == ["base", "crc", "disk"]

@@ -77,7 +77,8 @@ def test_config_may_come_from_elsewhere(tmp_path: Path, run_tinykmod: Run, monke
     assert [item.where for item in index.statements] == ["a:2", "/conf.d/b.conf:1"]
     missing = run_tinykmod("index", "build", "-b", root, "-o", tmp_path / "y.tki", "-C", "none", RELEASE)
     assert (missing.returncode, missing.stderr.splitlines()[-1]) == (
-        2, "tinykmod index build: argument -C/--config: none: no such file or directory",
+        2, "tinykmod index build: argument -C/--config: none: no such file or directory; "
+        "see tinykmod index build --help",
     )  # fmt: skip
     assert not (tmp_path / "y.tki").exists()
 

@@ -14,8 +14,10 @@ import os
 import random
 import signal
 import struct
+import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -25,6 +27,7 @@ from threading import Thread
 from typing import Any
 
 from boot_cases import make_sysroot
+from filesystems import make_filesystems
 from make_ko import make_ko
 from make_tree import RELEASE, make_tree
 
@@ -506,6 +509,79 @@ def part_loader_files(cases: Cases) -> None:
             for words in ((), ("-F", "alias")):
                 code, _out, err = loader("modinfo", *words, module)
                 assert code == 0 or err.startswith(b"tinykmod: modinfo %b: " % bytes(module))
+
+
+#: Filesystem -> where in it what is read begins and ends. Those with checksums are let off before much is read.
+READ = {
+    "fat12": [(0, 96), (2048, 2144)],
+    "fat32": [(0, 96)],
+    "exfat": [(80, 112)],
+    "f2fs": [(1024, 1180)],
+    "iso9660-joliet": [(32768, 32850), (34816, 34910)],
+    "squashfs": [(0, 48)],
+    "swap-16k": [(1024, 1060), (16374, 16384)],
+    "ext4-without-checksum": [(1024, 1160)],
+}
+
+
+def part_blkid(cases: Cases) -> None:
+    """Superblocks and partition tables."""
+    loader = Loader(cases.scratch)
+    make_filesystems(cases.scratch / "images", READ)
+    for name, spots in READ.items():
+        path = cases.scratch / "images" / name
+        assert loader("tinykmod", "blkid", path)[0] == 0
+        for begin, end in spots:
+            with path.open("rb") as file:
+                file.seek(begin)
+                data = file.read(end - begin)
+            for damaged in cases.of(f"{name} from {begin}", data, step=3, share=1 / 12):
+                # The loader's end closes what is open.
+                with path.open("r+b") as file:
+                    file.seek(begin)
+                    file.write(damaged)
+                    if name == "exfat":
+                        file.seek(0)
+                        file.write(struct.pack("<I", exfat_sum(file.read(11 * 512))) * 128)
+                assert loader("tinykmod", "blkid", path)[0] in (0, 2)
+                with path.open("r+b") as file:
+                    file.seek(begin)
+                    file.write(data)
+    table = cases.scratch / "table"
+    for script, sectors in (
+        ("label: dos\nsize=1MiB\ntype=5,size=6MiB\nsize=1MiB,type=83\nsize=1MiB,type=83\n", (0, 4096, 8192)),
+        ("label: gpt\nsize=1MiB,name=one\nsize=1MiB\n", (1, 2)),
+    ):
+        with table.open("wb") as file:
+            file.truncate(16 << 20)
+        subprocess.run(["/usr/sbin/sfdisk", "-q", table], input=script, text=True, check=True, capture_output=True)
+        for sector in sectors:
+            whole = table.read_bytes()
+            begin = sector * 512 + (446 if "dos" in script else 0)
+            for damaged in cases.of(f"{script!r}, {sector}", whole[begin : begin + 96][:66], step=5, share=1 / 20):
+                image = bytearray(whole)
+                image[begin : begin + 66] = damaged[:66].ljust(66, b"\0")
+                if "gpt" in script:
+                    count, size = struct.unpack_from("<II", image, 512 + 80)
+                    entries = image[1024 : 1024 + min(count * size, 1 << 14)]
+                    struct.pack_into("<I", image, 512 + 88, zlib.crc32(entries))
+                    image[512 + 16 : 512 + 20] = bytes(4)
+                    struct.pack_into("<I", image, 512 + 16, zlib.crc32(image[512 : 512 + 92]))
+                with table.open("r+b") as file:
+                    file.write(image[: 34 * 512])
+                    file.seek(begin)
+                    file.write(image[begin : begin + 66])
+                assert loader("tinykmod", "blkid", table)[0] in (0, 2)
+            table.write_bytes(whole)
+
+
+def exfat_sum(sectors: bytes) -> int:
+    """The checksum of exFAT's boot region."""
+    total = 0
+    for at, byte in enumerate(sectors):
+        if at not in {106, 107, 112}:
+            total = ((total << 31 | total >> 1) + byte) & 0xFFFFFFFF
+    return total
 
 
 def part_threads(cases: Cases) -> None:

@@ -21,6 +21,10 @@ MBR_PARTUUID = "1a2b3c4d-01"
 pytestmark = pytest.mark.vm
 
 
+#: With a root that is mounted late, what does not lead to it is loaded before the hand-over as well.
+LATE = "rootdelay=12"
+
+
 def events(result, name):
     return [event for event in result.trace or () if event["ev"] == name]
 
@@ -71,11 +75,13 @@ def test_root_by_uuid(start, disk, machine, device, driver):
     ("root", "arguments", "device"),
     [
         ("/dev/vda", {}, "/dev/vda"),
+        # The kernel's hexadecimal form: 254:0.
+        ("fe00", {}, "/dev/vda"),
         ("LABEL=tinykmod-root", {}, "/dev/vda"),
         (f"PARTUUID={GPT_PARTUUID}", {"partuuid": GPT_PARTUUID}, "/dev/vda1"),
         (f"PARTUUID={MBR_PARTUUID}", {"partuuid": MBR_PARTUUID}, "/dev/vda1"),
     ],
-    ids=["device", "label", "gpt", "mbr"],
+    ids=["device", "number", "label", "gpt", "mbr"],
 )
 def test_root_by_other_names(start, disk, root, arguments, device):
     result = start(f"root={root}", disk(**arguments))
@@ -162,7 +168,7 @@ $bb poweroff -f
         f"write {module} /i2c-i801.ko",
     ):
         subprocess.run([debugfs, "-w", "-R", command, root], check=True, capture_output=True)
-    said = start(f"root=UUID={UUID}", root).lines
+    said = start(f"root=UUID={UUID} {LATE}", root).lines
     assert "head Module                  Size  Used by" in said
     ours, theirs = ([line.partition(" ")[2] for line in said if line.startswith(word)] for word in ("ours", "theirs"))
     assert len(ours) > 10
@@ -237,7 +243,7 @@ def test_shell_follows_the_report_where_the_image_has_one(
 
 def test_report_names_the_disks_that_are_there_instead(start, disk):
     result = start("root=LABEL=other rd.tinykmod.timeout=3", disk(), stop_on=NO_ROOT_END, linger=3)
-    stays(result, "root=LABEL=other", f"disk /dev/vda: ext4 UUID={UUID} LABEL=tinykmod-root")
+    stays(result, "root=LABEL=other", f"disk /dev/vda (16 MiB): ext4 UUID={UUID} LABEL=tinykmod-root")
 
 
 def test_missing_init_is_told_and_the_usual_one_runs(start, disk):
@@ -294,7 +300,7 @@ def test_image_of_another_kernel_is_named_and_no_panic(start, disk, damaged, ker
 def test_refused_module_is_one_line_and_the_boot_goes_on(start, disk, damaged):
     """The AHCI controller's driver is not ELF any more; the root is elsewhere."""
     image = damaged(lambda archive: archive.flip("/ahci.ko", 0, 4))
-    result = start(f"root=UUID={UUID}", disk(), initrd=image)
+    result = start(f"root=UUID={UUID} {LATE}", disk(), initrd=image)
     assert reached_root(result)
     # Debian's modules are signed, and the signature is looked at before the ELF header.
     assert loads(result)["ahci"]["result"] in {-errno.ENOEXEC, -errno.EKEYREJECTED}
@@ -304,7 +310,7 @@ def test_refused_module_is_one_line_and_the_boot_goes_on(start, disk, damaged):
 
 def test_missing_module_is_one_line_and_the_boot_goes_on(start, disk, damaged):
     image = damaged(lambda archive: archive.hide("/ahci.ko"))
-    result = start(f"root=UUID={UUID}", disk(), initrd=image)
+    result = start(f"root=UUID={UUID} {LATE}", disk(), initrd=image)
     assert reached_root(result)
     told = [text for _, text in result.dmesg if text.startswith("tinykmod: ") and "ahci" in text]
     assert len(told) == 1, told
@@ -320,7 +326,7 @@ def test_blacklisted_module_is_left_out(start, disk, word):
 
 
 def test_module_blacklist_holds_for_what_another_module_needs(start, disk):
-    result = start(f"root=UUID={UUID} module_blacklist=libahci", disk())
+    result = start(f"root=UUID={UUID} module_blacklist=libahci {LATE}", disk())
     assert reached_root(result)
     assert loads(result)["libahci"]["result"] < 0
     told = [text for _, text in result.dmesg if "blacklisted on the kernel command line" in text]
@@ -392,7 +398,7 @@ def test_what_modprobe_d_says_acts_at_boot_and_the_tools_know_it(
     assert made.stderr.count("\n") == 1
     assert f"{config}:4: install: commands are not run at boot" in made.stderr
     machine = Machine("watchdog", (*VIRTIO_BLK.args, "-device", "i6300esb"))
-    result = start("root=LABEL=none rd.tinykmod.timeout=2", disk(), machine=machine, initrd=image)
+    result = start("root=LABEL=none rd.tinykmod.timeout=12", disk(), machine=machine, initrd=image)
     assert result.ended == "poweroff", result.tail(60)
     said = result.lines
     assert "in use 1" in said, result.tail(90)

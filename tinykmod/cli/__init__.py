@@ -120,6 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:
         _settle()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     words = _own_words() if argv is None else list(argv)
     command = next((command for command in COMMANDS if words and command.name == words[0]), None)
     teller = f"{command.name}: ERROR" if command is not None and command.kmod else "tinykmod"
@@ -159,9 +162,6 @@ def _settle() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", errors="surrogateescape"))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     # The process ends before cycles could matter; looking for them goes through all that was read, many times.
     gc.disable()
 

@@ -296,6 +296,8 @@ class _Compiler:
                 flags |= ModuleFlag.BLACKLISTED
             if module.compression and module.name not in self.stored:
                 flags |= ModuleFlag.COMPRESSED
+            if any(alias.startswith("cpu:") for alias in module.aliases):
+                flags |= ModuleFlag.PROCESSOR
             name = encoded(module.name)
             # The first that fits counts (kmod); their names are patterns.
             install = next((item for item in self.config.installs if glob(encoded(item.module), name)), None)

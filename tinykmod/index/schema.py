@@ -61,6 +61,7 @@ class ModuleFlag(IntFlag):
     INSTALL = 4  # the configuration has an install command for it
     REFUSED = 8  # that command is `false`: it is not loaded, and what needs it is not either
     SKIPPED = 16  # that command is `true`: it is not loaded, and what needs it is loaded without it
+    PROCESSOR = 32  # it asks for a feature of the processor (an alias `cpu:...`) and finds nothing to do without
 
 
 #: The module is not loaded, whoever asks.

@@ -15,6 +15,8 @@ EVENTS: dict[str, dict[str, type]] = {
     "fallback": {"why": str},
     "device": {"modalias": str, "device": str},
     "module": {"name": str, "why": str, "by": str, "dur": int, "result": int},
+    "dropped": {"name": str, "why": str, "by": str},
+    "left": {"name": str, "worker": int, "dur": int},
     "root": {"device": str, "spec": str},
     "mounted": {"device": str, "type": str},
     "handover": {"init": str, "modules": int, "failed": int},
@@ -52,7 +54,7 @@ def _event(line: str) -> Event:
     _need(event, "t", int)
     for key, kind in EVENTS.get(event["ev"], {}).items():
         _need(event, key, kind)
-    for key in {"t", "dur", "modules", "failed", "bytes"} & event.keys():
+    for key in {"t", "queued", "worker", "dur", "modules", "failed", "bytes"} & event.keys():
         if isinstance(event[key], int) and event[key] < 0:
             raise ValueError(f"'{key}' is negative")
     return event

@@ -1,0 +1,434 @@
+# The order of loading with several workers: a graph, no rounds. Whatever is ready goes, the most urgent first.
+#
+# A module is ready when what it needs directly has been tried; if that failed, it fails without being tried. Softdeps
+# order and nothing more. All of this happens in PID 1; workers only load (core/pool.pxi).
+
+cdef enum:
+    # The urgency of a module, its upper byte: what leads to the root, then the display, then the rest. Of disks'
+    # drivers that whose device another driver made (virtio_blk, sd_mod) is nearer to a disk than a controller is.
+    URGENT_ROOT = 9  # the root is there, and its filesystem is missing
+    URGENT_DISK = 8
+    URGENT_BUS = 7
+    URGENT_CONTROLLER = 6
+    URGENT_FILESYSTEM = 5  # rootfstype=, before the root is there
+    URGENT_USB = 4
+    URGENT_GPU = 3
+    URGENT_REST = 2
+    URGENCY_SHIFT = 24
+
+    HELD_AGAIN = 10000000  # nanoseconds between two looks at what modules under way do
+    HELD_FOR = 30000000  # and after which they are taken to wait for hardware
+
+    READY = 0
+    WAITS_SOFT = 1
+    WAITS_HARD = 2
+
+
+cdef void engine_settings(Loader* loader) noexcept nogil:
+    # The words of the kernel command line that say what is loaded here and how.
+    cdef char buffer[128]
+    cdef Text text = text_over(buffer, sizeof(buffer))
+    cdef uint64_t number
+    loader.jobs = JOBS_USUAL
+    loader.drain = <int64_t>DRAIN_USUAL * 1000000000
+    text = text_over(loader.asynchronous, sizeof(loader.asynchronous))
+    cmdline_get(loader.cmdline, b"rd.tinykmod.async", &text)
+    text = text_over(buffer, sizeof(buffer))
+    if cmdline_get(loader.cmdline, b"rd.tinykmod.jobs", &text):
+        if parse_number(buffer, text.used, &number) and 1 <= number <= JOBS_MOST:
+            loader.jobs = <uint32_t>number
+        else:
+            log_why(loader, LOG_ERROR, b"rd.tinykmod.jobs", buffer, b"is no number from 1 to 16")
+    text = text_over(buffer, sizeof(buffer))
+    if cmdline_get(loader.cmdline, b"rd.tinykmod.drain", &text) and parse_number(buffer, text.used, &number):
+        loader.drain = <int64_t>number * 1000000000
+    text = text_over(buffer, sizeof(buffer))
+    if cmdline_get(loader.cmdline, b"rd.tinykmod.gpu", &text):
+        loader.gpu = GPU_GO if strcmp(buffer, b"go") == 0 else GPU_SKIP if strcmp(buffer, b"skip") == 0 else GPU_WAIT
+        if loader.gpu == GPU_WAIT and strcmp(buffer, b"wait") != 0:
+            log_why(loader, LOG_ERROR, b"rd.tinykmod.gpu", buffer, b"is none of wait, go, skip")
+    text = text_over(buffer, sizeof(buffer))
+    if cmdline_get(loader.cmdline, b"rd.tinykmod.class", &text):
+        loader.classes = class_bits(buffer)
+        if loader.classes == 0:
+            log_why(loader, LOG_ERROR, b"rd.tinykmod.class", buffer, b"names no class of drivers")
+
+
+cdef uint16_t class_bits(const char* words) noexcept nogil:
+    # The classes in WORDS, with commas between them, and those that their devices sit behind (BEHIND in
+    # tinykmod/image/select.py); a word that is no class counts nothing.
+    cdef uint16_t board = DRIVER_CLASS_BUS | DRIVER_CLASS_PLATFORM
+    cdef uint16_t bits = 0
+    cdef size_t n
+    while words[0]:
+        n = list_word(words)
+        if same_word(words, n, b"storage"):
+            bits |= DRIVER_CLASS_STORAGE | DRIVER_CLASS_USB | board
+        elif same_word(words, n, b"gpu"):
+            bits |= DRIVER_CLASS_GPU | board
+        elif same_word(words, n, b"input"):
+            bits |= DRIVER_CLASS_INPUT | DRIVER_CLASS_USB | board
+        elif same_word(words, n, b"network"):
+            bits |= DRIVER_CLASS_NETWORK | DRIVER_CLASS_USB | board
+        elif same_word(words, n, b"usb"):
+            bits |= DRIVER_CLASS_USB | board
+        elif same_word(words, n, b"bus"):
+            bits |= DRIVER_CLASS_BUS
+        elif same_word(words, n, b"filesystem"):
+            bits |= DRIVER_CLASS_FILESYSTEM
+        elif same_word(words, n, b"platform"):
+            bits |= DRIVER_CLASS_PLATFORM
+        words += n + (words[n] == c',')
+    return bits
+
+
+cdef uint32_t engine_urgency(Loader* loader, const Wanted* wanted) noexcept nogil:
+    # Of two controllers that whose modules are smaller goes first: it is the
+    # sooner known whether the root is behind it.
+    cdef const Module* record = loader.index.modules + wanted.module
+    cdef const uint32_t* deps = index_links(&loader.index, record.deps, record.n_deps)
+    cdef uint32_t size = record.size
+    cdef uint32_t level = URGENT_REST
+    cdef uint32_t i
+    if record.classes & DRIVER_CLASS_STORAGE:
+        level = URGENT_DISK if wanted.made else URGENT_CONTROLLER
+    elif record.classes & DRIVER_CLASS_BUS:
+        level = URGENT_BUS
+    elif record.classes & DRIVER_CLASS_USB:
+        level = URGENT_USB
+    elif record.classes & DRIVER_CLASS_GPU:
+        level = URGENT_GPU
+    if level == URGENT_REST or deps == NULL:
+        return level << URGENCY_SHIFT
+    for i in range(record.n_deps):
+        if deps[i] < loader.index.count[<int>SECTION_MODULES] and loader.states[deps[i]] == MODULE_NEW:
+            size += loader.index.modules[deps[i]].size
+    size = size >> 8
+    return ((level + 1) << URGENCY_SHIFT) - 1 - (size if size < 1 << URGENCY_SHIFT else (1 << URGENCY_SHIFT) - 1)
+
+
+cdef void engine_want(Loader* loader, uint32_t module, uint32_t why, const char* by, uint32_t urgency) noexcept nogil:
+    # Plan MODULE and all that goes with it, or make it more urgent where it is planned already.
+    cdef Plan* plan = &loader.plan
+    cdef uint32_t first = plan.n_steps
+    cdef uint32_t i
+    cdef const Step* step
+    cdef Task* task
+    plan_add(plan, &loader.index, module, <uint32_t>-1, why)
+    for i in range(first, plan.n_steps):
+        step = plan.steps + i
+        task = loader.tasks + step.module
+        task.position = i
+        task.by = by if is_none(step.parent) else index_name(&loader.index, step.parent)
+        task.queued = seam_now()
+    engine_raise(loader, module, urgency)
+    for i in range(first, plan.n_steps):
+        engine_raise(loader, plan.steps[i].module,
+                     <uint32_t>URGENT_REST << URGENCY_SHIFT if engine_idle(loader, plan.steps[i].module) else urgency)
+
+
+cdef bint engine_idle(const Loader* loader, uint32_t module) noexcept nogil:
+    # Whether MODULE is for a processor that this one is not: a softdep (crc32c-intel of jbd2) is not waited for then,
+    # as the kernel takes its time to see that there is nothing to do.
+    return (module < loader.index.count[<int>SECTION_MODULES] and not loader.is_wanted[module]
+            and (loader.index.modules[module].flags & MODULE_FLAG_PROCESSOR) != 0)
+
+
+cdef void engine_raise(Loader* loader, uint32_t module, uint32_t urgency) noexcept nogil:
+    # Make MODULE, and what has to come before it, at least that urgent.
+    cdef const Module* record = loader.index.modules + module
+    cdef const uint32_t* links
+    cdef uint32_t i
+    if (module >= loader.index.count[<int>SECTION_MODULES] or not loader.plan.visited[module]
+            or loader.tasks[module].urgency >= urgency):
+        return
+    loader.tasks[module].urgency = urgency
+    if loader.states[module] != MODULE_NEW:
+        return
+    links = index_links(&loader.index, <uint64_t>record.deps + record.n_deps, record.n_direct)
+    for i in range(record.n_direct if links != NULL else 0):
+        engine_raise(loader, links[i], urgency)
+    links = index_links(&loader.index, record.soft, record.n_pre)
+    for i in range(record.n_pre if links != NULL else 0):
+        if not engine_idle(loader, links[i]):
+            engine_raise(loader, links[i], urgency)
+
+
+cdef bint engine_settled(const Loader* loader, uint32_t module) noexcept nogil:
+    return loader.states[module] == MODULE_LOADED or loader.states[module] == MODULE_FAILED
+
+
+cdef int engine_ready(const Loader* loader, uint32_t module, int64_t now) noexcept nogil:
+    # READY, or what MODULE waits for. A softdep that is stuck is not waited for.
+    cdef const BootIndex* ix = &loader.index
+    cdef const Module* record = ix.modules + module
+    cdef const Step* step = loader.plan.steps + loader.tasks[module].position
+    cdef const uint32_t* links = index_links(ix, <uint64_t>record.deps + record.n_deps, record.n_direct)
+    cdef uint32_t i
+    if index_forbidden(ix, module):
+        return READY
+    for i in range(record.n_direct if links != NULL else 0):
+        # What is not planned is the plan of a damaged index: nothing to wait for.
+        if links[i] < ix.count[<int>SECTION_MODULES] and loader.plan.visited[links[i]]:
+            if not engine_settled(loader, links[i]):
+                return WAITS_HARD
+    links = index_links(ix, record.soft, record.n_pre)
+    for i in range(record.n_pre if links != NULL else 0):
+        if links[i] < ix.count[<int>SECTION_MODULES] and engine_awaits(loader, links[i], now):
+            return WAITS_SOFT
+    # One of a `post` softdep stands behind the module that named it.
+    if step.why == WHY_SOFTDEP and loader.tasks[step.parent].position < loader.tasks[module].position:
+        if engine_awaits(loader, step.parent, now):
+            return WAITS_SOFT
+    return READY
+
+
+cdef bint engine_awaits(const Loader* loader, uint32_t module, int64_t now) noexcept nogil:
+    # Whether what a softdep orders behind MODULE has to wait for it.
+    cdef const Task* task = loader.tasks + module
+    return (loader.plan.visited[module] != 0 and not engine_settled(loader, module)
+            and not engine_idle(loader, module)
+            and not (loader.states[module] == MODULE_LOADING and now - task.begun >= STUCK_AFTER))
+
+
+cdef uint32_t engine_next(Loader* loader, uint32_t least, int most) noexcept nogil:
+    # The most urgent module, of at least LEAST, that waits for nothing worse than MOST; NONE where there is none.
+    cdef Plan* plan = &loader.plan
+    cdef uint32_t best = <uint32_t>-1
+    cdef uint32_t i, module, urgency
+    cdef int64_t now = seam_now()
+    while loader.n_settled < plan.n_steps and engine_settled(loader, plan.steps[loader.n_settled].module):
+        loader.n_settled += 1
+    for i in range(loader.n_settled, plan.n_steps):
+        module = plan.steps[i].module
+        urgency = loader.tasks[module].urgency
+        if loader.states[module] != MODULE_NEW or urgency < least:
+            continue
+        if (is_none(best) or urgency > loader.tasks[best].urgency) and engine_ready(loader, module, now) <= most:
+            best = module
+    return best
+
+
+cdef uint32_t engine_running(const Loader* loader) noexcept nogil:
+    cdef uint32_t i
+    cdef uint32_t n = 0
+    for i in range(loader.n_workers):
+        n += loader.workers[i].busy
+    return n
+
+
+cdef void engine_feed(Loader* loader) noexcept nogil:
+    # Plan what devices ask for by now, and give every free worker a module.
+    cdef const Wanted* wanted
+    while loader.n_taken < loader.n_wanted:
+        wanted = loader.wanted + loader.n_taken
+        engine_want(loader, wanted.module, WHY_MODALIAS, loader.texts + wanted.by, engine_urgency(loader, wanted))
+        loader.n_taken += 1
+    loader.held = False
+    while not loader.closing and engine_feed_one(loader):
+        pass
+    engine_yield(loader)
+
+
+cdef bint engine_feed_one(Loader* loader) noexcept nogil:
+    # Settle one module's fate, or have a worker do so. False: no worker is free, or nothing is ready. What leads to
+    # the root may have one worker more than the others, so that those which wait for some device do not hold it up.
+    cdef uint32_t module
+    cdef uint32_t least = 0
+    cdef Worker* worker = pool_free(loader, loader.jobs)
+    if worker == NULL:
+        least = <uint32_t>URGENT_DISK << URGENCY_SHIFT
+        worker = pool_free(loader, loader.jobs + 1)
+    if worker == NULL:
+        return False
+    module = engine_next(loader, least, READY)
+    if is_none(module) and engine_running(loader) == 0:
+        # Nothing can get ready any more: a circle, of softdeps or, in a damaged index, of any kind.
+        module = engine_next(loader, 0, WAITS_SOFT)
+        if is_none(module):
+            module = engine_next(loader, 0, WAITS_HARD)
+    if is_none(module):
+        return False
+    loader.held = not engine_room(loader, loader.tasks[module].urgency)
+    if loader.held:
+        return False
+    engine_start(loader, worker, module)
+    return True
+
+
+cdef uint32_t engine_leading(const Loader* loader) noexcept nogil:
+    # The urgency from which on a module may lead to the root. With the root there the others' hardware is no longer
+    # what the boot waits for, unless it has time (rootdelay=).
+    return <uint32_t>(URGENT_ROOT if loader.mount_next else URGENT_USB) << URGENCY_SHIFT
+
+
+cdef bint engine_room(Loader* loader, uint32_t urgency) noexcept nogil:
+    # Whether a module of URGENCY can start without taking a processor from a more urgent one that may lead to the
+    # root. That it would have to yield is not enough: in the kernel a module's check runs to its end. So it starts on
+    # a processor that is free, or when the most urgent has been waiting for a while: not for a block of a disk or the
+    # kernel's own clean-up, but for its hardware.
+    cdef uint32_t i, other
+    cdef uint32_t busy = 0
+    cdef uint32_t most = 0
+    cdef bint computing = False
+    for i in range(loader.n_workers):
+        if loader.workers[i].busy:
+            busy += 1
+            other = loader.tasks[loader.workers[i].module].urgency
+            if other > most:
+                most = other
+    if most < engine_leading(loader) or most <= urgency or busy < loader.processors:
+        return True
+    for i in range(loader.n_workers):
+        other = loader.tasks[loader.workers[i].module].urgency
+        if loader.workers[i].busy and other > urgency and pool_computes(loader.workers + i):
+            computing = True
+            if other == most:
+                loader.idle_from = 0
+    if not computing and loader.idle_from == 0:
+        loader.idle_from = seam_now()
+    return not computing and seam_now() - loader.idle_from >= HELD_FOR
+
+
+cdef bint engine_async(const Loader* loader, const Step* step) noexcept nogil:
+    # Whether the load of a module is not to end by waiting for all that is being probed in the system: links of disk
+    # controllers, a mouse. What no device asked for, a library or a filesystem, has nothing to probe itself and needs
+    # no such wait. rd.tinykmod.async= names other modules instead; `off` is none.
+    if loader.asynchronous[0]:
+        return list_has(loader.asynchronous, strlen(loader.asynchronous), index_name(&loader.index, step.module))
+    return step.why != WHY_MODALIAS
+
+
+cdef void engine_start(Loader* loader, Worker* worker, uint32_t module) noexcept nogil:
+    # Have WORKER load MODULE, unless its fate is settled without.
+    cdef char buffer[4096]
+    cdef Text options = text_over(buffer, sizeof(buffer))
+    cdef Task* task = loader.tasks + module
+    cdef const Step* step = loader.plan.steps + task.position
+    cdef Outcome outcome
+    if not load_prepare(loader, step, task.by, b"", &options):
+        return
+    if engine_async(loader, step) and not options.cut:
+        put(&options, either(options.used != 0, b" async_probe", b"async_probe"))
+    task.begun = seam_now()
+    loader.states[module] = MODULE_LOADING
+    if pool_start(loader, worker):
+        pool_order(loader, worker, module, &options)
+    else:
+        outcome = load_file(loader.modules_fd, index_string(&loader.index, loader.index.modules[module].path), buffer,
+                            loader.index.modules[module].flags)
+        load_settle(loader, step, task.by, &outcome, load_reason(&outcome), 0, task.queued)
+
+
+cdef void engine_yield(Loader* loader) noexcept nogil:
+    # Until the root is mounted, the most urgent module under way, with what it needs, has the processors, if it can
+    # lead to the root; the others have what it and PID 1 leave. So the root is there as soon as if it were alone, and
+    # what only waits for hardware costs it nothing.
+    cdef uint32_t i, urgency
+    cdef uint32_t most = engine_leading(loader)
+    for i in range(loader.n_workers):
+        urgency = loader.tasks[loader.workers[i].module].urgency
+        if loader.workers[i].busy and urgency > most:
+            most = urgency
+    for i in range(loader.n_workers):
+        if loader.workers[i].busy:
+            urgency = loader.tasks[loader.workers[i].module].urgency
+            pool_yield(loader.workers + i, urgency < most and not loader.closing)
+
+
+cdef int64_t engine_again(const Loader* loader, int64_t until) noexcept nogil:
+    # When, before UNTIL, something that is held may have a processor, or a module under way becomes one that nothing
+    # waits for any longer.
+    cdef uint32_t i
+    cdef int64_t then
+    cdef int64_t now = seam_now()
+    if loader.held and now + HELD_AGAIN < until:
+        until = now + HELD_AGAIN
+    for i in range(loader.n_workers):
+        then = loader.workers[i].begun + STUCK_AFTER
+        if loader.workers[i].busy and now < then < until:
+            until = then
+    return until
+
+
+cdef void engine_answers(Loader* loader) noexcept nogil:
+    # Take what the workers have to say.
+    cdef uint32_t i
+    cdef Worker* worker
+    cdef Task* task
+    cdef Outcome outcome
+    cdef const char* why
+    for i in range(loader.n_workers):
+        worker = loader.workers + i
+        if not worker.busy or not pool_answer(worker, &outcome):
+            continue
+        task = loader.tasks + worker.module
+        why = load_reason(&outcome)
+        if worker.pid == 0:
+            why = b"the kernel ended the process that loaded it (its log says why)"
+        load_settle(loader, loader.plan.steps + task.position, task.by, &outcome, why, i + 1, task.queued)
+
+
+cdef void engine_run(Loader* loader) noexcept nogil:
+    # Load all that is planned; nothing new is asked for meanwhile.
+    cdef pollfd pollers[WORKERS_MOST]
+    cdef uint32_t n
+    while True:
+        engine_feed(loader)
+        n = pool_poll(loader, pollers)
+        if n == 0:
+            break
+        poll(pollers, n, HELD_AGAIN / 1000000 if loader.held else -1)
+        engine_answers(loader)
+    pool_end(loader)
+
+
+cdef void engine_close(Loader* loader) noexcept nogil:
+    # Start nothing more: the root is mounted. What was planned is dropped, and the trace names it.
+    cdef uint32_t i
+    cdef const Step* step
+    cdef Task* task
+    loader.closing = True
+    engine_yield(loader)
+    for i in range(loader.n_settled, loader.plan.n_steps):
+        step = loader.plan.steps + i
+        task = loader.tasks + step.module
+        if loader.states[step.module] == MODULE_NEW and trace_begin(loader, seam_now(), b"dropped"):
+            trace_text(loader, b"name", index_name(&loader.index, step.module))
+            trace_text(loader, b"why", why_word(step.why))
+            trace_text(loader, b"by", task.by)
+            trace_end(loader)
+
+
+cdef int64_t engine_drained(Loader* loader) noexcept nogil:
+    # 0 when no module under way is waited for any longer before the boot is handed over; else until when.
+    cdef uint32_t i
+    cdef Worker* worker
+    cdef int64_t until = 0
+    for i in range(loader.n_workers):
+        worker = loader.workers + i
+        if (worker.busy and worker.begun + loader.drain > seam_now()
+                and not (loader.gpu == GPU_GO
+                         and loader.index.modules[worker.module].classes & DRIVER_CLASS_GPU)):
+            if until == 0 or worker.begun + loader.drain < until:
+                until = worker.begun + loader.drain
+    return until
+
+
+cdef void engine_leave(Loader* loader) noexcept nogil:
+    # Name what is still under way, and let the other workers end.
+    cdef uint32_t i
+    cdef Worker* worker
+    cdef const char* name
+    for i in range(loader.n_workers):
+        worker = loader.workers + i
+        if not worker.busy:
+            continue
+        name = index_name(&loader.index, worker.module)
+        log_why(loader, LOG_ERROR, b"module", name, b"is still in its init; the boot goes on without it")
+        if trace_begin(loader, seam_now(), b"left"):
+            trace_text(loader, b"name", name)
+            trace_number(loader, b"worker", i + 1)
+            trace_number(loader, b"dur", seam_now() - worker.begun)
+            trace_end(loader)
+    pool_end(loader)

@@ -1,0 +1,159 @@
+"""Real boots of the parallel loader: order, what fails, what hangs, and crashes of the loader itself."""
+
+from __future__ import annotations
+
+import errno
+from itertools import pairwise
+
+import pytest
+from test_boot import UUID, events, loads, reached_root
+
+from tinykmod.bench.disk import DMESG_END, SENTINEL
+from tinykmod.bench.machines import NO_DISK, REFERENCE
+from tinykmod.index.reader import Index
+
+pytestmark = pytest.mark.vm
+
+ROOT = f"root=UUID={UUID}"
+
+
+@pytest.fixture(scope="module")
+def index(kernel, tmp_path_factory, run_tinykmod):
+    path = tmp_path_factory.mktemp("index") / "x.tki"
+    done = run_tinykmod("index", "build", "-b", kernel.root, "-o", path, kernel.release)
+    assert done.returncode == 0, done.stderr
+    return Index(path.read_bytes())
+
+
+def needs_came_first(result, index):
+    found = loads(result)
+    ends = {name: event["t"] + event["dur"] for name, event in found.items()}
+    for name, event in found.items():
+        # What the kernel itself asked for has its own process.
+        if event["worker"]:
+            assert all(ends[need] <= event["t"] for need in index.module(name).deps), name
+    return True
+
+
+def test_modules_load_beside_each_other_each_after_what_it_needs(start, disk, index):
+    # The root is mounted so late that all that matches is loaded by then; on two processors.
+    result = start(f"{ROOT} rootdelay=25", disk(), machine=REFERENCE, smp=2, timeout=180)
+    assert reached_root(result)
+    assert needs_came_first(result, index)
+    found = loads(result)
+    assert {"ahci", "nvme", "virtio_scsi", "sd_mod", "sdhci_pci", "mmc_block"} <= found.keys()
+    assert {1, 2, 3, 4} <= {event["worker"] for event in found.values()}
+    assert sum("async_probe" in text for _, text in result.dmesg) == 0
+    spans = sorted((event["t"], event["t"] + event["dur"]) for event in found.values() if event["worker"])
+    assert any(later < end for (_, end), (later, _) in pairwise(spans))
+    assert all(event["queued"] <= event["t"] for event in found.values())
+    assert not events(result, "dropped")
+
+
+def test_the_root_is_not_kept_waiting_and_the_rest_is_left_to_it(start, disk):
+    result = start(ROOT, disk(), machine=REFERENCE)
+    assert reached_root(result)
+    [mounted] = events(result, "mounted")
+    dropped = {event["name"] for event in events(result, "dropped")}
+    assert dropped
+    assert not dropped & loads(result).keys()
+    # Nothing starts once the root is mounted, and what was under way has ended before the hand-over.
+    assert all(event["t"] < mounted["t"] for event in events(result, "module") if event["worker"])
+    ends = max(event["t"] + event["dur"] for event in events(result, "module"))
+    assert ends <= events(result, "handover")[0]["t"]
+
+
+def test_one_job_is_serial(start, disk):
+    result = start(f"{ROOT} rd.tinykmod.jobs=1", disk())
+    assert reached_root(result)
+    found = [event for event in events(result, "module") if event["why"] != "request"]
+    assert {event["worker"] for event in found} == {0}
+    own = [event for event in found if event["by"] != "crypto-crc64-rocksoft"]
+    assert all(first["t"] + first["dur"] <= then["t"] for first, then in pairwise(own))
+
+
+def test_classes_that_are_not_named_are_left_alone(start, disk):
+    # The disk is there, and its driver in the image.
+    words = f"{ROOT} rd.tinykmod.class=bus,platform rd.tinykmod.timeout=4"
+    result = start(words, disk(), stop_on="tinykmod: no disk has appeared")
+    assert result.ended == "stop_on", result.tail(40)
+
+
+def test_a_number_of_jobs_that_is_none_is_a_line(start, disk):
+    result = start(f"{ROOT} rd.tinykmod.jobs=17", disk())
+    assert reached_root(result)
+    assert any("rd.tinykmod.jobs 17: is no number from 1 to 16" in text for _, text in result.dmesg)
+
+
+def test_a_dependency_that_fails_fails_what_needs_it(start, disk, damaged):
+    image = damaged(lambda archive: archive.hide("/libata.ko"))
+    result = start(f"{ROOT} rootdelay=8", disk(), initrd=image)
+    assert reached_root(result)
+    found = loads(result)
+    assert found["libata"]["result"] == -errno.ENOENT
+    assert {found[name]["error"] for name in ("libahci", "ahci")} == {"it needs libata, which was not loaded"}
+
+
+#: tcrypt measures ciphers in its init, here for hours: a module that does not return.
+HANGING = """\
+alias pci:v00008086d00002930sv* tcrypt
+options tcrypt mode=200 sec=3600
+"""
+
+
+@pytest.fixture(scope="module")
+def hanging(kernel, run_tinykmod, tmp_path_factory):
+    scratch = tmp_path_factory.mktemp("hanging")
+    (scratch / "user.conf").write_text(HANGING)
+    words = (
+        "-b",
+        kernel.root,
+        "-C",
+        scratch / "user.conf",
+        "--add",
+        "tcrypt",
+        "-o",
+        scratch / "image",
+        kernel.release,
+    )
+    done = run_tinykmod("initramfs", *words)
+    assert done.returncode == 0, done.stderr
+    return scratch / "image"
+
+
+def test_a_module_that_does_not_return_is_named_and_left(start, disk, hanging):
+    # It keeps a processor of its own busy, so that the machine cannot power off.
+    result = start(f"{ROOT} rootdelay=12 rd.tinykmod.drain=4", disk(), initrd=hanging, smp=2, stop_on=f"^{DMESG_END}")
+    assert result.ended == "stop_on", result.tail(40)
+    assert any(text.startswith(SENTINEL) for _, text in result.dmesg)
+    assert "tcrypt" not in loads(result)
+    [left] = events(result, "left")
+    assert left["name"] == "tcrypt"
+    assert left["dur"] >= 4e9
+    said = [text for _, text in result.dmesg if text.startswith("tinykmod: module tcrypt")]
+    assert said == ["tinykmod: module tcrypt: is still in its init; the boot goes on without it"]
+    assert {"ahci", "ext4"} <= loads(result).keys()
+
+
+def test_modules_are_locked_when_asked_for(start, disk):
+    init = """\
+#!/bin/busybox sh
+echo locked $(/bin/busybox cat /proc/sys/kernel/modules_disabled)
+/bin/busybox poweroff -f
+"""
+    assert "locked 1" in start(f"{ROOT} rd.tinykmod.lock=1", disk(init_script=init)).lines
+    assert "locked 0" in start(ROOT, disk(init_script=init)).lines
+
+
+def test_a_crash_of_the_loader_boots_through_the_text_files(start, disk):
+    result = start(f"{ROOT} rd.tinykmod.debug=crash -- word", disk())
+    assert reached_root(result)
+    assert [event["why"] for event in events(result, "fallback")] == ["the loader crashed with it"]
+    assert sum("tinykmod: crashed with signal " in text for _, text in result.dmesg) == 1
+
+
+def test_a_second_crash_is_no_panic(start):
+    end = "tinykmod: crashed with signal .* a shell follows if there is one"
+    result = start(f"{ROOT} rd.tinykmod.debug=crash-twice", machine=NO_DISK, stop_on=end, linger=3)
+    assert result.ended == "stop_on", result.tail(40)
+    assert "Kernel panic" not in result.console
