@@ -26,6 +26,8 @@ TRACE = [
      "error": "its file is not here"},
     {"t": SECOND + 20_000_000, "ev": "root", "device": "/dev/vda", "spec": "LABEL=x"},
     {"t": SECOND + 30_000_000, "ev": "mounted", "device": "/dev/vda", "type": "ext4"},
+    {"t": SECOND + 30_200_000, "ev": "dropped", "name": "e1000e", "why": "modalias", "by": "pci:v8086"},
+    {"t": SECOND + 30_500_000, "ev": "left", "name": "slow", "worker": 2, "dur": 26_000_000},
     {"t": SECOND + 31_000_000, "ev": "handover", "init": "/sbin/init", "modules": 2, "failed": 1},
 ]  # fmt: skip
 
@@ -45,7 +47,9 @@ def test_show_prints_what_the_demo_prints(run_tinykmod: Run, trace: Path) -> Non
     assert lines[0].split() == ["ms", "module", "took", "ms", "result", "reason"]
     assert lines[2].split() == ["2.0", "virtio", "1.5", "ok", "virtio_pci", "needs", "it"]
     assert lines[4].split()[:4] == ["5.0", "odd<&>", "0.0", "ENOENT"]
-    assert lines[-2] == "modules  2 loaded, 1 failed, 0 without a device (ENODEV); 9.8 ms in the kernel, added up"
+    assert lines[-6].endswith(" -- slow is still in its init; the boot goes on without it")
+    assert lines[-2] == "dropped  1 queued when the root was mounted: e1000e"
+    assert lines[-3] == "modules  2 loaded, 1 failed, 0 without a device (ENODEV); 9.8 ms in the kernel, added up"
     assert lines[-1] == "reached  root device 20.0 ms, mounted 30.0 ms after init started"
 
 

@@ -94,5 +94,7 @@ def to_svg(trace: list[Event]) -> str:
 def _moment(event: Event) -> str:
     if event["ev"] == "device":
         return str(event["modalias"])
+    if event["ev"] == "dropped":
+        return f"dropped: {event['name']}"
     words: str = MOMENTS.get(event["ev"]) or str(event["ev"])
     return words.format(**event)

@@ -24,6 +24,7 @@ MOMENTS = {
     "fallback": "no index, the text files instead: {why}",
     "root": "root device there: {device} ({spec})",
     "mounted": "root mounted: {device}, {type}",
+    "left": "{name} is still in its init; the boot goes on without it",
     "handover": "hand-over to {init}",
 }
 
@@ -70,6 +71,9 @@ def summary(trace: list[Event], moments: Iterable[Moment] = ()) -> list[str]:
     idle = sum(event["result"] == -errno.ENODEV for event in loads)
     counts = f"{loaded} loaded, {len(loads) - loaded - idle} failed, {idle} without a device (ENODEV)"
     lines = [f"modules  {counts}; {ms(sum(event['dur'] for event in loads))} ms in the kernel, added up"]
+    dropped = [event["name"] for event in trace if event["ev"] == "dropped"]
+    if dropped:
+        lines.append(f"dropped  {len(dropped)} queued when the root was mounted: {' '.join(dropped)}")
     start = started(trace)
     at = {event["ev"]: event["t"] for event in trace}
     reached = [
