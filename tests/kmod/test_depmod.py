@@ -7,12 +7,13 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from make_tree import RELEASE, make_tree
 
 from tinykmod.bench.debian import Kernel
-from tinykmod.errors import BinIndexError, TinykmodError
+from tinykmod.errors import TinykmodError
 from tinykmod.files import replace_all
 from tinykmod.kmod.binindex import BinIndex
 from tinykmod.kmod.depmod import make
@@ -187,10 +188,16 @@ def test_a_damaged_module_is_named_and_the_files_stay(run_tinykmod: Run, tmp_pat
     assert files(root) == before
 
 
-def test_a_module_name_that_no_index_holds_is_refused(tmp_path: Path) -> None:
-    root = make_tree(tmp_path, {"kernel/é.ko": {}})
-    with pytest.raises(BinIndexError, match="modules.dep.bin: a key must be of 7 bits"):
-        make(read_tree(root, RELEASE))
+@pytest.mark.parametrize("file", [("kernel/é.ko", {}), ("kernel/a.ko", {"exports": ["é"]})])
+def test_a_name_that_no_index_holds_is_told_with_its_module(
+    run_tinykmod: Run, tmp_path: Path, file: tuple[str, dict[str, Any]]
+) -> None:
+    root = make_tree(tmp_path, dict([file]))
+    before = files(root)
+    code, [line], _ = ours(run_tinykmod, root)
+    path = root / "lib/modules" / RELEASE / file[0]
+    assert (code, line) == (1, f"depmod: ERROR: {path}: a name or symbol is not of 7 bits: 'é'")
+    assert files(root) == before
 
 
 @pytest.mark.parametrize("moduledir", ["usr/lib/modules", "/opt/mods/"])

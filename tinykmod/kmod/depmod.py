@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from tinykmod.errors import ConfigError
+from tinykmod.errors import ConfigError, ModuleFormatError
 from tinykmod.kmod.binindex import Entry, write_index
 from tinykmod.kmod.depends import resolve
 from tinykmod.kmod.hashing import hashed_order
@@ -50,8 +50,8 @@ class Made(NamedTuple):
 def make(tree: ModuleTree, made: dict[str, bytes] | None = None) -> Made:
     """depmod's texts and indexes of a tree. made, if given, are those of its modules: then these are not looked at.
 
-    Raises TinykmodError naming the modules of a circle of dependencies, BinIndexError for a module's name or a symbol
-    that is not of 7 bits.
+    Raises TinykmodError naming the modules of a circle of dependencies, ModuleFormatError for a module whose name or
+    symbols no index can hold, not being of 7 bits.
     """
     warnings = [
         f"could not open {name} at {tree.directory}: No such file or directory"
@@ -71,6 +71,10 @@ def make(tree: ModuleTree, made: dict[str, bytes] | None = None) -> Made:
 
 
 def _of_modules(tree: ModuleTree, warnings: list[str]) -> dict[str, bytes]:
+    for module in tree.modules:
+        for text in (module.name, *module.elf.exports):
+            if not text.isascii():
+                raise ModuleFormatError(tree.directory / module.path, f"a name or symbol is not of 7 bits: {text!r}")
     lines = _dep_lines(tree.modules)
     symbols = _symbols(tree.modules)
     aliases = [(alias, number) for number, module in enumerate(tree.modules) for alias in module.aliases]
