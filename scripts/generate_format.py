@@ -24,7 +24,8 @@ BEGIN, END = "<!-- generated: {} -->\n", "<!-- end -->\n"
 
 C_TYPES = {"B": "uint8_t", "H": "uint16_t", "I": "uint32_t", "Q": "uint64_t", "s": "uint8_t"}
 SIZES = {kind: struct.calcsize(f"<{kind}") for kind in C_TYPES}
-ENUMS = (schema.Section, schema.Root, schema.NodeKind, schema.ModuleFlag, schema.StatementKind, DriverClass)
+ENUMS = (schema.Section, schema.Root, schema.NodeKind, schema.ModuleFlag, schema.StatementKind,
+         schema.PlanFlag, DriverClass)  # fmt: skip
 
 
 def field_type(code: str) -> tuple[str, int]:

@@ -33,6 +33,7 @@ cdef void boot_main(char** argv) noexcept nogil:
     break_at(&loader, &root, BREAK_START)
     if loader.have_modules:
         requested_before(&loader)
+        engine_plan(&loader)
         coldplug_walk(&loader)
         loader.walked = True
         boot_filesystem(&loader, root.types, URGENT_FILESYSTEM)
@@ -326,7 +327,27 @@ cdef bint boot_mount(Loader* loader, Root* root) noexcept nogil:
         trace_text(loader, b"device", device)
         trace_text(loader, b"type", kind)
         trace_end(loader)
+    boot_behind(loader, root)
     return True
+
+
+cdef void boot_behind(Loader* loader, const Root* root) noexcept nogil:
+    # Trace the modaliases of the root's device and of those that it sits behind: a plan is made from them.
+    cdef char path[256]
+    cdef char buffer[4096]
+    cdef Text text = text_over(path, sizeof(path))
+    cdef Event event
+    put(&text, b"/sys/dev/block/")
+    put_number(&text, root.device.major)
+    put_char(&text, c':')
+    put_number(&text, root.device.minor)
+    # Behind a link `..` leads up from where the link leads. It ends at the root, which has no such file.
+    while not text.cut:
+        sysfs_event(AT_FDCWD, path, buffer, sizeof(buffer), &event)
+        if event.modalias[0] and trace_begin(loader, seam_now(), b"behind"):
+            trace_text(loader, b"modalias", event.modalias)
+            trace_end(loader)
+        put(&text, b"/..")
 
 
 cdef void boot_rescue(Loader* loader, Root* root) noexcept nogil:

@@ -155,6 +155,10 @@ cdef void coldplug_walk(Loader* loader) noexcept nogil:
             if devices >= 0:
                 coldplug_bus(loader, devices, bus)
                 close(devices)
+                if loader.n_workers:
+                    # They have the plan to go on with.
+                    engine_answers(loader)
+                    engine_feed(loader)
             bus = directory_entry(batch, n, &at)
         n = read_directory(buses, batch, sizeof(batch))
     close(buses)

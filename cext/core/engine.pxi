@@ -6,15 +6,20 @@
 cdef enum:
     # The urgency of a module, its upper byte: what leads to the root, then the display, then the rest. Of disks'
     # drivers that whose device another driver made (virtio_blk, sd_mod) is nearer to a disk than a controller is.
-    URGENT_ROOT = 9  # the root is there, and its filesystem is missing
-    URGENT_DISK = 8
-    URGENT_BUS = 7
-    URGENT_CONTROLLER = 6
-    URGENT_FILESYSTEM = 5  # rootfstype=, before the root is there
-    URGENT_USB = 4
+    URGENT_ROOT = 11  # the root is there, and its filesystem is missing
+    URGENT_PLANNED = 10  # the plan's chain to the root
+    URGENT_DISK = 9
+    URGENT_BUS = 8
+    URGENT_CONTROLLER = 7
+    URGENT_FILESYSTEM = 6  # rootfstype=, before the root is there
+    URGENT_USB = 5
+    URGENT_HASH = 4
     URGENT_GPU = 3
     URGENT_REST = 2
     URGENCY_SHIFT = 24
+    URGENCY_DRIVER = 1 << 23
+
+    HASH_WORTH = 1 << 20  # bytes to check from which on a quicker hash saves more than its own load takes
 
     HELD_AGAIN = 10000000  # nanoseconds between two looks at what modules under way do
     HELD_FOR = 30000000  # and after which they are taken to wait for hardware
@@ -47,6 +52,11 @@ cdef void engine_settings(Loader* loader) noexcept nogil:
         loader.gpu = GPU_GO if strcmp(buffer, b"go") == 0 else GPU_SKIP if strcmp(buffer, b"skip") == 0 else GPU_WAIT
         if loader.gpu == GPU_WAIT and strcmp(buffer, b"wait") != 0:
             log_why(loader, LOG_ERROR, b"rd.tinykmod.gpu", buffer, b"is none of wait, go, skip")
+    text = text_over(buffer, sizeof(buffer))
+    if cmdline_get(loader.cmdline, b"rd.tinykmod.hash", &text):
+        loader.no_hash = strcmp(buffer, b"off") == 0
+        if not loader.no_hash and strcmp(buffer, b"auto") != 0:
+            log_why(loader, LOG_ERROR, b"rd.tinykmod.hash", buffer, b"is neither auto nor off")
     text = text_over(buffer, sizeof(buffer))
     if cmdline_get(loader.cmdline, b"rd.tinykmod.class", &text):
         loader.classes = class_bits(buffer)
@@ -132,6 +142,30 @@ cdef bint engine_idle(const Loader* loader, uint32_t module) noexcept nogil:
     # as the kernel takes its time to see that there is nothing to do.
     return (module < loader.index.count[<int>SECTION_MODULES] and not loader.is_wanted[module]
             and (loader.index.modules[module].flags & MODULE_FLAG_PROCESSOR) != 0)
+
+
+cdef void engine_plan(Loader* loader) noexcept nogil:
+    # Begin with what the index's plan has, if rd.tinykmod.plan=off is not said: before a device is looked at.
+    cdef char buffer[8]
+    cdef Text text = text_over(buffer, sizeof(buffer))
+    cdef const Planned* planned
+    cdef uint32_t i, urgency
+    if (loader.jobs == 1 or loader.index.count[<int>SECTION_PLAN] == 0
+            or (cmdline_get(loader.cmdline, b"rd.tinykmod.plan", &text) and strcmp(buffer, b"off") == 0)):
+        return
+    for i in range(loader.index.count[<int>SECTION_PLAN]):
+        planned = loader.index.planned + i
+        if planned.module >= loader.index.count[<int>SECTION_MODULES] or load_left_out(loader, planned.module):
+            continue
+        # Whether that one is worth it is seen when more is known of what there is to load.
+        if loader.index.modules[planned.module].flags & MODULE_FLAG_HASH:
+            continue
+        # The root's disk may keep one waiting, which is time for its filesystem.
+        urgency = URGENCY_DRIVER if planned.flags & PLAN_FLAG_ROOT else 0
+        urgency |= planned.length if planned.length < URGENCY_DRIVER else URGENCY_DRIVER - 1
+        urgency |= <uint32_t>(URGENT_PLANNED if planned.flags else URGENT_REST) << URGENCY_SHIFT
+        engine_want(loader, planned.module, WHY_PLAN, b"", urgency)
+    engine_feed(loader)
 
 
 cdef void engine_raise(Loader* loader, uint32_t module, uint32_t urgency) noexcept nogil:
@@ -222,12 +256,38 @@ cdef void engine_feed(Loader* loader) noexcept nogil:
     cdef const Wanted* wanted
     while loader.n_taken < loader.n_wanted:
         wanted = loader.wanted + loader.n_taken
-        engine_want(loader, wanted.module, WHY_MODALIAS, loader.texts + wanted.by, engine_urgency(loader, wanted))
         loader.n_taken += 1
+        if loader.index.modules[wanted.module].flags & MODULE_FLAG_HASH:
+            loader.hash = loader.n_taken - 1
+            continue
+        engine_want(loader, wanted.module, WHY_MODALIAS, loader.texts + wanted.by, engine_urgency(loader, wanted))
+    engine_hash(loader)
     loader.held = False
     while not loader.closing and engine_feed_one(loader):
         pass
     engine_yield(loader)
+
+
+cdef void engine_hash(Loader* loader) noexcept nogil:
+    # Have signatures checked by a quicker hash where what is left to load is worth it: never before what may lead
+    # to the root.
+    cdef const Wanted* wanted
+    cdef uint32_t urgency = (<uint32_t>URGENT_ROOT << URGENCY_SHIFT) - 1
+    cdef uint32_t i, module
+    cdef uint64_t size = 0
+    if is_none(loader.hash):
+        return
+    wanted = loader.wanted + loader.hash
+    if not loader.root_there:
+        urgency = <uint32_t>URGENT_HASH << URGENCY_SHIFT
+    for i in range(loader.n_settled, loader.plan.n_steps):
+        module = loader.plan.steps[i].module
+        if loader.states[module] == MODULE_NEW and loader.tasks[module].urgency < urgency:
+            size += loader.index.modules[module].size
+    if size >= HASH_WORTH or loader.plan.visited[wanted.module]:
+        engine_want(loader, wanted.module, WHY_MODALIAS, loader.texts + wanted.by, urgency)
+    if loader.root_there and loader.plan.visited[wanted.module]:
+        loader.hash = <uint32_t>-1
 
 
 cdef bint engine_feed_one(Loader* loader) noexcept nogil:
@@ -292,11 +352,11 @@ cdef bint engine_room(Loader* loader, uint32_t urgency) noexcept nogil:
 
 cdef bint engine_async(const Loader* loader, const Step* step) noexcept nogil:
     # Whether the load of a module is not to end by waiting for all that is being probed in the system: links of disk
-    # controllers, a mouse. What no device asked for, a library or a filesystem, has nothing to probe itself and needs
-    # no such wait. rd.tinykmod.async= names other modules instead; `off` is none.
+    # controllers, a mouse. What is no driver, a library or a filesystem, has nothing to probe itself and needs no
+    # such wait. rd.tinykmod.async= names other modules instead; `off` is none.
     if loader.asynchronous[0]:
         return list_has(loader.asynchronous, strlen(loader.asynchronous), index_name(&loader.index, step.module))
-    return step.why != WHY_MODALIAS
+    return (loader.index.modules[step.module].flags & MODULE_FLAG_DRIVER) == 0
 
 
 cdef void engine_start(Loader* loader, Worker* worker, uint32_t module) noexcept nogil:

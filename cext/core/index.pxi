@@ -11,6 +11,7 @@ cdef struct BootIndex:
     const Value* values
     const uint32_t* builtins
     const Statement* statements
+    const Planned* planned
     uint32_t count[FORMAT_SECTIONS]
     # Only where the text files stand in for a damaged index (core/textfiles.pxi): modules.alias as it is.
     const char* alias_text
@@ -32,6 +33,8 @@ cdef size_t section_item(int section) noexcept nogil:
         return sizeof(Value)
     if section == SECTION_STATEMENTS:
         return sizeof(Statement)
+    if section == SECTION_PLAN:
+        return sizeof(Planned)
     return 4
 
 
@@ -71,6 +74,7 @@ cdef const char* index_open(BootIndex* ix, const void* data, uint64_t size) noex
     ix.values = <const Value*>(base + tables[<int>SECTION_VALUES].offset)
     ix.builtins = <const uint32_t*>(base + tables[<int>SECTION_BUILTINS].offset)
     ix.statements = <const Statement*>(base + tables[<int>SECTION_STATEMENTS].offset)
+    ix.planned = <const Planned*>(base + tables[<int>SECTION_PLAN].offset)
     # A search has one mark a star, and the marks are allocated by this number.
     if header.stars > ix.count[<int>SECTION_NODES]:
         return b"damaged: more stars than nodes"

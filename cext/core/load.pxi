@@ -261,11 +261,20 @@ cdef int load_with_needs(Loader* loader, uint32_t module, uint32_t why, const ch
     return 0 if loader.states[module] == MODULE_LOADED else -EINVAL
 
 
-cdef bint load_filtered(Loader* loader, uint32_t module) noexcept nogil:
+cdef bint load_filtered(const Loader* loader, uint32_t module) noexcept nogil:
     # Whether a blacklist keeps MODULE from being loaded on behalf of an alias.
     cdef bint by_kernel = False
     return (index_blacklisted(&loader.index, module)
             or cmdline_blacklisted(loader.cmdline, index_name(&loader.index, module), &by_kernel))
+
+
+cdef bint load_left_out(const Loader* loader, uint32_t module) noexcept nogil:
+    # Whether the command line or a blacklist keeps MODULE from being loaded for a device.
+    cdef const Module* record = loader.index.modules + module
+    if record.flags & MODULE_FLAG_HASH:
+        return loader.no_hash or load_filtered(loader, module)
+    return ((loader.classes and not record.classes & loader.classes)
+            or (loader.gpu == GPU_SKIP and record.classes & DRIVER_CLASS_GPU) or load_filtered(loader, module))
 
 
 cdef uint8_t load_rank(uint16_t classes) noexcept nogil:
@@ -282,24 +291,19 @@ cdef uint8_t load_rank(uint16_t classes) noexcept nogil:
 cdef void load_want(Loader* loader, const char* modalias, uint32_t kept) noexcept nogil:
     # Queue what MODALIAS (its text kept at KEPT) matches and nothing asked for before.
     cdef uint32_t i, module
-    cdef uint16_t classes
     cdef Wanted* wanted
     if not match_modalias(&loader.search, modalias) or loader.search.builtin:
         return
     for i in range(loader.search.n_hits):
         module = loader.search.hits[i].module
-        if loader.is_wanted[module] or load_filtered(loader, module):
-            continue
-        classes = loader.index.modules[module].classes
-        if ((loader.classes and not classes & loader.classes)
-                or (loader.gpu == GPU_SKIP and classes & DRIVER_CLASS_GPU)):
+        if loader.is_wanted[module] or load_left_out(loader, module):
             continue
         loader.is_wanted[module] = 1
         wanted = loader.wanted + loader.n_wanted
         loader.n_wanted += 1
         wanted.module = module
         wanted.by = kept
-        wanted.rank = load_rank(classes)
+        wanted.rank = load_rank(loader.index.modules[module].classes)
         wanted.made = loader.walked
 
 

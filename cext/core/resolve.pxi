@@ -7,6 +7,7 @@ cdef enum:
     WHY_DEPENDENCY = 3
     WHY_SOFTDEP = 4
     WHY_ROOT = 5
+    WHY_PLAN = 6
 
 
 cdef struct Step:
@@ -31,6 +32,8 @@ cdef const char* why_word(uint32_t why) noexcept nogil:
         return b"dependency"
     if why == WHY_SOFTDEP:
         return b"softdep"
+    if why == WHY_PLAN:
+        return b"plan"
     return b"root"
 
 

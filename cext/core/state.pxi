@@ -93,10 +93,12 @@ cdef struct Loader:
     uint32_t processors
     bint root_there
     bint mount_next  # only its filesystem is missing
+    uint32_t hash  # the module that makes signatures quicker to check, until it is planned; NONE: there is none
     bint walked  # what devices are seen now was made by drivers
     bint closing  # nothing more is started
     uint16_t classes  # of drivers that are loaded; 0: all
     int gpu
+    bint no_hash  # rd.tinykmod.hash=off
     char asynchronous[256]  # rd.tinykmod.async=
     int64_t drain  # nanoseconds that one under way may take
     char* texts  # modaliases, NUL-terminated
@@ -128,6 +130,7 @@ cdef bint state_prepare(Loader* loader) noexcept nogil:
     loader.states = loader.plan.visited + n
     loader.processors = <uint32_t>sysconf(_SC_NPROCESSORS_ONLN)
     loader.is_wanted = loader.states + n
+    loader.hash = <uint32_t>-1
     search_start(&loader.search, &loader.index, marks, NULL)
     return True
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import errno
+import json
 from itertools import pairwise
 
 import pytest
 from test_boot import UUID, events, loads, reached_root
 
 from tinykmod.bench.disk import DMESG_END, SENTINEL
-from tinykmod.bench.machines import NO_DISK, REFERENCE
+from tinykmod.bench.machines import NO_DISK, NVME, REFERENCE, Machine
 from tinykmod.index.reader import Index
 
 pytestmark = pytest.mark.vm
 
 ROOT = f"root=UUID={UUID}"
+
+
+def with_all_that_a_processor_can_have(machine):
+    """QEMU's usual one has not what the kernel's quick hashes need."""
+    return Machine(machine.name, (*machine.args, "-cpu", "max"), machine.disk)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,8 @@ def needs_came_first(result, index):
 
 def test_modules_load_beside_each_other_each_after_what_it_needs(start, disk, index):
     # The root is mounted so late that all that matches is loaded by then; on two processors.
-    result = start(f"{ROOT} rootdelay=25", disk(), machine=REFERENCE, smp=2, timeout=180)
+    machine = with_all_that_a_processor_can_have(REFERENCE)
+    result = start(f"{ROOT} rootdelay=25", disk(), machine=machine, smp=2, timeout=180)
     assert reached_root(result)
     assert needs_came_first(result, index)
     found = loads(result)
@@ -48,6 +55,42 @@ def test_modules_load_beside_each_other_each_after_what_it_needs(start, disk, in
     assert any(later < end for (_, end), (later, _) in pairwise(spans))
     assert all(event["queued"] <= event["t"] for event in found.values())
     assert not events(result, "dropped")
+    # What makes signatures quicker to check comes behind what leads to the root, and before most of the others.
+    assert found["ext4"]["t"] <= found["sha256_ssse3"]["t"]
+    later = [event for event in found.values() if event["t"] > found["sha256_ssse3"]["t"] and event["worker"]]
+    assert len(later) > len(found) / 4
+
+
+def test_a_plan_is_followed_before_a_device_is_looked_at(start, disk, kernel, run_tinykmod, tmp_path):
+    first = start(ROOT, disk())
+    trace = tmp_path / "trace.jsonl"
+    trace.write_text("".join(json.dumps(event) + "\n" for event in first.trace))
+    plan, image = tmp_path / "plan", tmp_path / "planned.img"
+    for words in (
+        ("profile", trace, "-o", plan),
+        ("initramfs", "-b", kernel.root, "--plan", plan, "-o", image, kernel.release),
+    ):
+        done = run_tinykmod(*words)
+        assert done.returncode == 0, done.stderr
+    result = start(ROOT, disk(), initrd=image)
+    assert reached_root(result)
+    found = loads(result)
+    assert found.keys() == loads(first).keys()
+    planned = [event for event in found.values() if event["why"] == "plan"]
+    assert {"virtio_pci", "virtio_blk", "ext4"} <= {event["name"] for event in planned}
+    seen = min(event["t"] for event in events(result, "device"))
+    assert all(event["queued"] < seen for event in planned)
+    assert min(event["t"] for event in planned) < seen
+
+    # On another machine it costs no more than its modules' time; what it asks for is told as it is.
+    words = f"{ROOT} rootdelay=4 rd.tinykmod.hash=off rd.driver.blacklist=virtio_blk"
+    other = start(words, disk(), initrd=image, machine=with_all_that_a_processor_can_have(NVME))
+    assert reached_root(other)
+    assert events(other, "mounted")[0]["device"] == "/dev/nvme0n1"
+    found = loads(other)
+    assert (found["virtio_pci"]["why"], found["nvme"]["why"]) == ("plan", "modalias")
+    assert not {"virtio_blk", "sha256_ssse3"} & found.keys()
+
 
 
 def test_the_root_is_not_kept_waiting_and_the_rest_is_left_to_it(start, disk):

@@ -1,4 +1,4 @@
-"""The option of the commands that put modprobe.d into a boot index."""
+"""The options of the commands that make a boot index: modprobe.d, and a plan."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     """-C as modprobe has it; args.config is None where it was not given."""
     parser.add_argument("-C", "--config", action="append", type=_there, metavar="FILE|DIR",
                         help="read this instead of ROOT's modprobe.d directories; repeatable")  # fmt: skip
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """--plan; args.plan is None where it was not given."""
+    parser.add_argument("--plan", type=_there, metavar="PLAN",
+                        help="what the loader begins with: a file from `tinykmod profile`")  # fmt: skip
 
 
 def _there(text: str) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from enum import IntFlag
 from pathlib import Path
 
-from tinykmod.cli.config import add_config
+from tinykmod.cli.config import add_config, add_plan
 from tinykmod.cli.progress import counter, warn
 from tinykmod.errors import TinykmodError
 from tinykmod.files import check_place, replacing
@@ -19,6 +19,7 @@ from tinykmod.index.reader import Index
 from tinykmod.index.schema import Root
 from tinykmod.kmod.config import read_config
 from tinykmod.modules.tree import read_tree
+from tinykmod.trace.plan import plan_notes, read_plan
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     build = actions.add_parser("build", help="make the boot index of a kernel's modules")
     build.add_argument("-b", dest="root", type=Path, default=Path("/"), metavar="ROOT", help="default: /")
     add_config(build)
+    add_plan(build)
     build.add_argument("-o", dest="output", type=Path, metavar="FILE", help="default: VERSION.tki")
     build.add_argument("version", metavar="VERSION", help="the kernel release, as in /lib/modules/VERSION")
     dump = actions.add_parser("dump", help="print what an index holds")
@@ -44,10 +46,11 @@ def run(args: argparse.Namespace) -> int:
 def _build(args: argparse.Namespace) -> int:
     output = Path(f"{args.version}.tki") if args.output is None else args.output
     check_place(output)
+    plan = read_plan(args.plan) if args.plan else None
     tree = read_tree(args.root, args.version, progress=counter("reading modules"))
     config = read_config(args.root, paths=args.config)
-    warn([*config.warnings, *install_notes(config)])
-    data = compile_index(tree, config)
+    warn([*config.warnings, *install_notes(config), *plan_notes(plan, tree.by_name)])
+    data = compile_index(tree, config, plan=plan)
     with replacing(output) as out:
         out.write(data)
     print(f"{output}: {len(data)} bytes, {len(tree.modules)} modules")
@@ -74,6 +77,7 @@ def _dump(args: argparse.Namespace) -> int:
                 {"kind": item.kind.name.lower(), "name": item.name, "text": item.text, "where": item.where}
                 for item in index.statements
             ],
+            "plan": [{**item._asdict(), "flags": _bits(item.flags)} for item in index.planned],
             "modules": [
                 {
                     **asdict(module),
@@ -107,6 +111,10 @@ def _dump(args: argparse.Namespace) -> int:
             print(f"\naliases, {label}:")
         for pattern, name in pairs:
             print(f"  {pattern}  {name or 'off'}")
+    if index.planned:
+        print("\nplan (milliseconds to the end of what waits for it):")
+    for item in index.planned:
+        print(f"  {item.length / 1000:9.3f}  {' '.join([item.module, *_bits(item.flags)])}")
     if index.statements:
         print("\nconfiguration:")
     for statement in index.statements:

@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 
 from tinykmod import loaders
-from tinykmod.cli.config import add_config
+from tinykmod.cli.config import add_config, add_plan
 from tinykmod.cli.progress import counter, warn
 from tinykmod.errors import TinykmodError
 from tinykmod.image.build import COMPRESSIONS, Request, build
 from tinykmod.image.select import parse_classes
+from tinykmod.trace.plan import read_plan
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where lib/modules, modprobe.d and boot are (default: /)",
     )
     add_config(parser)
+    add_plan(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="IMAGE", help="default: initramfs-VERSION.img here")
     parser.add_argument(
         "--class", dest="classes", default="storage", metavar="CLASS,...", help="driver classes (default: storage)"
@@ -57,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         [_file(text) for text in args.file],
         args.busybox,
         args.config,
+        read_plan(args.plan) if args.plan else None,
     )
     image = build(request, counter("reading modules"))
     warn(image.warnings)

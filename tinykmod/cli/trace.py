@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    trace = _read(args.file)
+    trace = read(args.file)
     if args.action == "show":
         from tinykmod.trace.timeline import summary, table
 
@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read(file: Path) -> list[Event]:
+def read(file: Path) -> list[Event]:
+    """The trace in FILE, or of standard input. Raises TinykmodError for one that is damaged or empty, OSError."""
     if str(file) == "-":
         trace = read_trace(sys.stdin, "standard input")
     else:

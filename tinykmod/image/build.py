@@ -41,6 +41,7 @@ from tinykmod.modules.compression import decompress
 from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.files import uncompressed
 from tinykmod.modules.tree import Module, ModuleTree, read_tree
+from tinykmod.trace.plan import Plan, plan_notes
 
 APPLETS = ("modprobe", "insmod", "rmmod", "lsmod", "modinfo")
 DIRECTORIES = ("dev", "etc", "proc", "root", "run", "sys")
@@ -68,6 +69,8 @@ class Request:
     busybox: Path | None = None
     #: Files and directories instead of the root's modprobe.d.
     config: Sequence[Path] | None = None
+    #: What the loader begins with.
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,13 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
         if module.compression and not kernel_config.loads_compressed(config, module.compression)
     }
     data = compile_index(
-        tree, modprobe_config, only=chosen.keys(), whole=whole, classes=request.classes, stored=unpacked
+        tree,
+        modprobe_config,
+        only=chosen.keys(),
+        whole=whole,
+        classes=request.classes,
+        stored=unpacked,
+        plan=request.plan,
     )
     index = Index(data, verify=False)
     home = f"lib/modules/{tree.release}"
@@ -130,8 +139,8 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
 
     with replacing(request.output) as out, _compressor(request.compress, out) as packed:
         cpio.write(packed, contents(), mtime)
-    warnings = [*modprobe_config.warnings, *install_notes(modprobe_config)]
-    return Image(request.output, request.output.stat().st_size, chosen, warnings)
+    notes = [*install_notes(modprobe_config), *plan_notes(request.plan, chosen)]
+    return Image(request.output, request.output.stat().st_size, chosen, [*modprobe_config.warnings, *notes])
 
 
 def _epoch() -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tinykmod.errors import TinykmodError
 from tinykmod.index.reader import Index
+from tinykmod.index.schema import ModuleFlag
 from tinykmod.modules.compression import decompress
 from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.tree import Module, ModuleTree
@@ -76,6 +77,7 @@ def select(
                 pending.append(name)
 
     pending: list[str] = []
+    put((name for name in index.names if index.module(name).flags & ModuleFlag.HASH), "checks modules' signatures")
     for name in add:
         put(_named(index, name), f"--add {name}")
     behind = with_behind(classes)

@@ -19,11 +19,13 @@ from tinykmod.index.schema import (
     MODULE,
     NODE,
     NONE,
+    PLANNED,
     STATEMENT,
     TABLE,
     VALUE,
     VERSION,
     ModuleFlag,
+    PlanFlag,
     Section,
     StatementKind,
     checksum,
@@ -33,9 +35,12 @@ from tinykmod.kmod.config import Command, Config, Where, parse_softdep
 from tinykmod.kmod.depends import resolve
 from tinykmod.kmod.glob import glob
 from tinykmod.kmod.names import encoded, module_name, normalise_pattern
-from tinykmod.modules.classes import driver_class
+from tinykmod.kmod.signature import read_signature
+from tinykmod.modules.classes import driver_class, serves_devices
+from tinykmod.modules.compression import decompress
 from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.tree import Module, ModuleTree
+from tinykmod.trace.plan import Plan
 
 #: (pre, post, weak) as modules' names.
 _Soft = tuple[list[str], list[str], list[str]]
@@ -70,28 +75,31 @@ def compile_index(
     whole: Index | None = None,
     classes: DriverClass | None = None,
     stored: Mapping[str, str] | None = None,
+    plan: Plan | None = None,
     byteorder: str = "little",
 ) -> bytes:
     """The boot index of TREE under CONFIG, reproducible to the byte.
 
     ONLY names the modules that are to be in it (an image's; None: all of them); what they depend on must be
     among them. WHOLE is the index of the whole tree, where the caller has it already. CLASSES is recorded as what
-    the index was made for. STORED gives the path of each module that the image stores decompressed.
+    the index was made for. STORED gives the path of each module that the image stores decompressed. PLAN
+    is what the loader begins with; of its modules those count that are in the index.
     Raises TinykmodError: a dependency cycle, a dependency that ONLY leaves out.
     """
-    compiler = _Compiler(tree, config, classes or DriverClass(0), stored or {}, byteorder)
+    compiler = _Compiler(tree, config, classes or DriverClass(0), stored or {}, plan or Plan([], {}), byteorder)
     if whole is None:
         # Softdeps name aliases as well as modules: they are looked up in an index that has none yet.
         everything = _Parts(compiler, range(len(tree.modules)))
-        soft = _softdeps(tree.modules, config, Index(compiler.file(everything, {}), tree.release, verify=False))
+        whole = Index(compiler.file(everything, {}), tree.release, verify=False)
+        soft = _softdeps(tree.modules, config, whole)
         if only is None:
-            return compiler.file(everything, soft)
+            return compiler.file(everything, soft, whole)
     else:
         records = map(whole.module, whole.names)
         soft = {record.name: (record.pre, record.post, record.weak) for record in records}
     wanted = set(only if only is not None else (module.name for module in tree.modules))
     chosen = [number for number, module in enumerate(tree.modules) if module.name in wanted]
-    return compiler.file(_Parts(compiler, chosen), soft)
+    return compiler.file(_Parts(compiler, chosen), soft, whole)
 
 
 #: One program, whatever its arguments; a shell's comment may follow.
@@ -225,20 +233,23 @@ class _Compiler:
         config: Config,
         classes: DriverClass,
         stored: Mapping[str, str],
+        plan: Plan,
         byteorder: str,
     ) -> None:
         self.tree = tree
         self.config = config
         self.classes = classes
         self.stored = stored
+        self.plan = plan
         self.order = "<" if byteorder == "little" else ">"
         self.byteorder = byteorder
         self.dependencies = resolve(tree.modules)
         self.blacklist = {item.module for item in config.blacklist}
 
-    def file(self, parts: _Parts, soft: Mapping[str, _Soft]) -> bytes:
-        """The whole index."""
+    def file(self, parts: _Parts, soft: Mapping[str, _Soft], whole: Index | None = None) -> bytes:
+        """The whole index. WHOLE, which knows the tree's aliases, tells what of the plan leads to the root."""
         rows, links = self._modules(parts, soft)
+        planned = list(self._planned(parts, soft, whole)) if whole is not None else []
         sections = {
             Section.STRINGS: (len(parts.strings.data), bytes(parts.strings.data)),
             Section.MODULES: (len(rows), self._pack(MODULE, rows)),
@@ -248,6 +259,7 @@ class _Compiler:
             Section.VALUES: (len(parts.nodes.values), self._pack(VALUE, parts.nodes.values)),
             Section.BUILTINS: (len(parts.builtins), self._words(parts.builtins)),
             Section.STATEMENTS: (len(parts.statements), self._pack(STATEMENT, parts.statements)),
+            Section.PLAN: (len(planned), self._pack(PLANNED, planned)),
         }
         table = struct.calcsize(self.order + layout(TABLE))
         header = struct.Struct(self.order + layout(HEADER))
@@ -298,6 +310,10 @@ class _Compiler:
                 flags |= ModuleFlag.COMPRESSED
             if any(alias.startswith("cpu:") for alias in module.aliases):
                 flags |= ModuleFlag.PROCESSOR
+                if self._checks_signatures(module):
+                    flags |= ModuleFlag.HASH
+            if serves_devices(module.aliases):
+                flags |= ModuleFlag.DRIVER
             name = encoded(module.name)
             # The first that fits counts (kmod); their names are patterns.
             install = next((item for item in self.config.installs if glob(encoded(item.module), name)), None)
@@ -313,10 +329,50 @@ class _Compiler:
             ])  # fmt: skip
         return rows, links
 
+    def _checks_signatures(self, module: Module) -> bool:
+        """Whether MODULE implements the hash with which it, and so every module of its kernel, is signed."""
+        if not any(alias.startswith("crypto-") for alias in module.aliases):
+            return False
+        path = self.tree.directory / module.path
+        try:
+            signature = read_signature(decompress(path.read_bytes(), str(path)), str(path))
+        except (OSError, TinykmodError):
+            # The kernel will say what is wrong with it, if it is asked to load it at all.
+            return False
+        return signature is not None and f"crypto-{signature.hash}" in module.aliases
+
+    def _planned(self, parts: _Parts, soft: Mapping[str, _Soft], whole: Index) -> Iterator[tuple[int, int, PlanFlag]]:
+        """The PLAN section."""
+        names = [module.name for module in self.tree.modules]
+        numbers = {name: number for number, name in enumerate(names)}
+        took = {name: microseconds for name, microseconds in self.plan.modules.items() if name in parts.positions}
+
+        def before(name: str) -> list[str]:
+            needs = [names[other] for other in self.dependencies.closure[numbers[name]]]
+            return needs + soft.get(name, _NO_SOFT)[0]
+
+        flags = dict.fromkeys(names, PlanFlag(0))
+        for alias in self.plan.root:
+            flag = PlanFlag.FILESYSTEM if alias.startswith("fs-") else PlanFlag.ROOT
+            pending = [match.module for match in whole.lookup(alias) if not match.builtin]
+            while pending:
+                name = pending.pop()
+                if name in flags and not flags[name] & flag:
+                    flags[name] |= flag
+                    pending += before(name)
+        length = dict(took)
+        # What waits for a module comes behind it, so its length is known first.
+        for name in reversed(took):
+            for other in took.keys() & before(name):
+                length[other] = max(length[other], took[other] + length[name])
+        for name in took:
+            yield parts.positions[name], min(length[name], NONE), flags[name]
+
     def _digest(self) -> bytes:
-        """Of the tree and of what the configuration says, wherever its files lie."""
+        """Of the tree and of what the configuration and the plan say, wherever their files lie."""
         said = [(int(kind), name, text) for kind, name, text, _ in _said(self.config)]
-        return hashlib.sha256(self.tree.digest + encoded(repr(said))).digest()
+        plan = encoded(repr(self.plan)) if self.plan.modules else b""
+        return hashlib.sha256(self.tree.digest + encoded(repr(said)) + plan).digest()
 
     def _pack(self, record: dict[str, str], rows: Iterable[Sequence[int]]) -> bytes:
         pack = struct.Struct(self.order + layout(record)).pack

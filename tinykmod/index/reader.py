@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from tinykmod.errors import IndexFormatError
 from tinykmod.index.matcher import LONGEST, Search
-from tinykmod.index.records import Match, Statement, Step
+from tinykmod.index.records import Match, Planned, Statement, Step
 from tinykmod.index.schema import (
     BYTE_ORDER,
     FORBIDDEN,
@@ -23,12 +23,14 @@ from tinykmod.index.schema import (
     MODULE,
     NODE,
     NONE,
+    PLANNED,
     STATEMENT,
     TABLE,
     VALUE,
     VERSION,
     ModuleFlag,
     NodeKind,
+    PlanFlag,
     Root,
     Section,
     StatementKind,
@@ -254,6 +256,12 @@ class Index:
                 raise self._damaged(f"there is no statement of kind {kind}")
             out.append(Statement(StatementKind(kind), self._text(name), self._text(text), self._text(file), line))
         return out
+
+    @property
+    def planned(self) -> list[Planned]:
+        """The plan with which the loader begins, each module after what it needs; empty where there is none."""
+        rows = self._rows(Section.PLAN, PLANNED)
+        return [Planned(self._name(module), length, PlanFlag(flags)) for module, length, flags in rows]
 
     def options(self, module: str, alias: str = "") -> str:
         """The options that the configuration gives to MODULE, joined with spaces.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from tinykmod.index.schema import StatementKind
+from tinykmod.index.schema import PlanFlag, StatementKind
 
 
 class Match(NamedTuple):
@@ -44,6 +44,16 @@ class Statement(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.kind.name.lower()} {self.name} {self.text}".rstrip(" ")
+
+
+class Planned(NamedTuple):
+    """One module of the plan that an index carries."""
+
+    module: str
+    #: Microseconds from its start to the end of all that waited for it, when the plan was recorded.
+    length: int
+    #: What it is to the root.
+    flags: PlanFlag
 
 
 class BootIndex(Protocol):

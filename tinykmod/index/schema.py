@@ -1,4 +1,4 @@
-"""The boot index, version 2: what is where in a `.tki` file. docs/index-format.md draws it.
+"""The boot index, version 3: what is where in a `.tki` file. docs/index-format.md draws it.
 
 This is the only place where the format is written down. The compiler and the reader use it as it is, and
 scripts/generate_format.py turns it into cext/core/format.pxi for the Cython core.
@@ -14,7 +14,7 @@ from itertools import accumulate
 
 #: A byte above 0x7f, a CR-LF and a ^Z, as in PNG: a copy made in text mode no longer begins with this.
 MAGIC = b"\x89TKI\r\n\x1a\n"
-VERSION = 2
+VERSION = 3
 #: Stands in the file in the target's byte order; read as 0x04030201, the index is of the other order.
 BYTE_ORDER = 0x01020304
 
@@ -33,6 +33,7 @@ class Section(IntEnum):
     VALUES = 5
     BUILTINS = 6
     STATEMENTS = 7
+    PLAN = 8
 
 
 class Root(IntEnum):
@@ -62,6 +63,8 @@ class ModuleFlag(IntFlag):
     REFUSED = 8  # that command is `false`: it is not loaded, and what needs it is not either
     SKIPPED = 16  # that command is `true`: it is not loaded, and what needs it is loaded without it
     PROCESSOR = 32  # it asks for a feature of the processor (an alias `cpu:...`) and finds nothing to do without
+    HASH = 64  # such a one that checks modules' signatures: what is loaded after it is checked sooner
+    DRIVER = 128  # devices ask for it; one that none asks for has nothing to probe
 
 
 #: The module is not loaded, whoever asks.
@@ -78,6 +81,13 @@ class StatementKind(IntEnum):
     OPTIONS = 4
     SOFTDEP = 5
     WEAKDEP = 6
+
+
+class PlanFlag(IntFlag):
+    """Bits of a planned module's flags."""
+
+    ROOT = 1  # it leads to the root's device
+    FILESYSTEM = 2  # it is for the root's filesystem
 
 
 #: Record layouts: field name -> struct format character (B u8, H u16, I u32, Q u64). Every record is a multiple
@@ -134,9 +144,15 @@ STATEMENT = {
     "line": "I",
     "kind": "I",  # StatementKind
 }
+PLANNED = {
+    "module": "I",
+    "length": "I",  # microseconds from its start to the end of all that waits for it, as a boot took them
+    "flags": "I",  # PlanFlag
+}
 #: BY_NAME, LINKS: u32 module numbers. BUILTINS: u32 strings, sorted by byte value.
 
-RECORDS = {"Header": HEADER, "Table": TABLE, "Module": MODULE, "Node": NODE, "Value": VALUE, "Statement": STATEMENT}
+RECORDS = {"Header": HEADER, "Table": TABLE, "Module": MODULE, "Node": NODE, "Value": VALUE, "Statement": STATEMENT,
+           "Planned": PLANNED}  # fmt: skip
 
 
 def layout(record: dict[str, str]) -> str:
@@ -159,6 +175,7 @@ ITEM = {
     Section.VALUES: record_size(VALUE),
     Section.BUILTINS: 4,
     Section.STATEMENTS: record_size(STATEMENT),
+    Section.PLAN: record_size(PLANNED),
 }
 #: The checksum covers the u64 words from here to the end: everything but what finds them and the sums themselves.
 SUMMED_FROM = 40

@@ -147,7 +147,7 @@ PCI_CLASSES = (
 )
 
 #: Aliases that are asked for by name, not by a device.
-NOT_DEVICES = ("devname:", "char-major", "block-major", "fs-", "net-pf-", "crypto-")
+NOT_DEVICES = ("devname:", "char-major", "block-major", "fs-", "net-pf-", "crypto-", "cpu:")
 
 
 def driver_class(module: Module) -> DriverClass:
@@ -169,7 +169,7 @@ def driver_class(module: Module) -> DriverClass:
     for hint in HINTS:
         if (place is None or place.startswith(hint.places)) and hint.symbols.among(imports):
             return hint.kind
-    if place is not None and _serves_devices(aliases):
+    if place is not None and serves_devices(aliases):
         for kind, places in PLACES.items():
             if place.startswith(places):
                 return kind
@@ -181,5 +181,6 @@ def _place(path: str) -> str | None:
     return path.removeprefix("kernel/") if path.startswith("kernel/") else None
 
 
-def _serves_devices(aliases: Iterable[str]) -> bool:
+def serves_devices(aliases: Iterable[str]) -> bool:
+    """Whether the module of these aliases is a driver that some device asks for."""
     return any(":" in alias and not alias.startswith(NOT_DEVICES) for alias in aliases)

@@ -19,6 +19,7 @@ EVENTS: dict[str, dict[str, type]] = {
     "left": {"name": str, "worker": int, "dur": int},
     "root": {"device": str, "spec": str},
     "mounted": {"device": str, "type": str},
+    "behind": {"modalias": str},
     "handover": {"init": str, "modules": int, "failed": int},
 }
 

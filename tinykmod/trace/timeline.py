@@ -15,6 +15,7 @@ REASONS = {
     "softdep": "softdep of {}",
     "root": "the root's filesystem is {}",
     "request": "the kernel asked for {}",
+    "plan": "of the plan",
 }
 
 #: The events that are not about one module, as a line tells them.

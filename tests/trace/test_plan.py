@@ -1,0 +1,117 @@
+"""Plans: what a trace makes of one, what an index makes of it, and files that are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from make_tree import RELEASE, make_tree
+
+from tinykmod.errors import TinykmodError
+from tinykmod.index.compiler import compile_index
+from tinykmod.index.reader import Index
+from tinykmod.index.schema import PlanFlag
+from tinykmod.kmod.config import read_config
+from tinykmod.modules.tree import ModuleTree, read_tree
+from tinykmod.trace.events import Event
+from tinykmod.trace.plan import Plan, format_plan, plan_notes, plan_of, read_plan
+
+
+def load(name: str, t: int, dur: int, result: int = 0) -> Event:
+    return {"t": t, "ev": "module", "name": name, "why": "modalias", "by": "x", "dur": dur, "result": result}
+
+
+MOUNTED: Event = {"t": 90_000, "ev": "mounted", "device": "/dev/vda", "type": "ext4"}
+TRACE = [
+    load("slow", 10_000, 70_000),
+    load("bus", 20_000, 30_000),
+    load("gone", 55_000, 1_000, -19),
+    load("disk", 60_000, 5_000),
+    MOUNTED,
+    {"t": 90_001, "ev": "behind", "modalias": "virtio:d2"},
+    {"t": 90_002, "ev": "behind", "modalias": "pci:v1"},
+    load("disk", 95_000, 0),
+]
+
+
+def test_plan_of_a_trace_has_modules_by_their_ends_and_what_the_root_sat_behind() -> None:
+    plan = plan_of(TRACE, "trace")
+    assert plan.root == ["virtio:d2", "pci:v1", "fs-ext4"]
+    assert list(plan.modules.items()) == [("bus", 30), ("disk", 5), ("slow", 70)]
+
+
+@pytest.mark.parametrize(
+    ("trace", "why"), [(TRACE[:4], "did not come to its root"), ([MOUNTED], "loaded no module"), ([], "its root")]
+)
+def test_a_boot_that_is_no_example_is_told(trace: list[Event], why: str) -> None:
+    with pytest.raises(TinykmodError, match=f"^somewhere: .*{why}"):
+        plan_of(trace, "somewhere")
+
+
+names = st.from_regex(r"[a-z0-9_]{1,20}", fullmatch=True)
+aliases = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"], exclude_characters="#"), min_size=1)
+
+
+@given(root=st.lists(aliases), modules=st.dictionaries(names, st.integers(0, 10**10)))
+def test_what_is_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory, root: list[str], modules: dict[str, int]
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.plan"
+    file.write_text(format_plan(Plan(root, modules), "6.0"))
+    assert read_plan(file) == Plan(root, modules)
+
+
+def test_a_plan_may_be_written_by_hand(tmp_path: Path) -> None:
+    (tmp_path / "plan").write_text("# mine\n\n  root fs-ext4 # the root\nmodule snd-hda 2\n")
+    assert read_plan(tmp_path / "plan") == Plan(["fs-ext4"], {"snd_hda": 2000})
+
+
+@pytest.mark.parametrize(
+    "line", ["root", "module a", "module a b", "module a -1", "module a nan", "module a 1 2", "x y", "module a inf"]
+)
+def test_a_line_that_means_nothing_is_told_with_its_place(tmp_path: Path, line: str) -> None:
+    (tmp_path / "plan").write_text(f"root fs-ext4\n{line}\n")
+    with pytest.raises(TinykmodError, match=r"plan:2: no `root ALIAS`"):
+        read_plan(tmp_path / "plan")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> ModuleTree:
+    modules = {
+        "kernel/bus.ko": {"exports": {"bus": 1}, "modinfo": [("alias", "pci:v1*")]},
+        "kernel/disk.ko": {"imports": {"bus": 1}, "modinfo": [("alias", "virtio:d2*"), ("softdep", "pre: crc")]},
+        "kernel/crc.ko": {},
+        "kernel/ext4.ko": {"modinfo": [("alias", "fs-ext4")]},
+        "kernel/sound.ko": {"imports": {"bus": 1}},
+        "kernel/slow.ko": {},
+    }
+    return read_tree(make_tree(tmp_path / "root", modules), RELEASE)
+
+
+PLAN = Plan(
+    ["virtio:d2", "pci:v1", "fs-ext4"],
+    {"crc": 1000, "bus": 30000, "absent": 5, "disk": 5000, "ext4": 10, "sound": 9000, "slow": 7},
+)
+
+
+def test_an_index_knows_what_the_plan_leads_to_and_how_long_the_way_is(tree: ModuleTree) -> None:
+    index = Index(compile_index(tree, read_config(tree.directory), plan=PLAN))
+    assert [tuple(item) for item in index.planned] == [
+        ("crc", 6000, PlanFlag.ROOT),
+        ("bus", 39000, PlanFlag.ROOT),
+        ("disk", 5000, PlanFlag.ROOT),
+        ("ext4", 10, PlanFlag.FILESYSTEM),
+        ("sound", 9000, PlanFlag(0)),
+        ("slow", 7, PlanFlag(0)),
+    ]
+    assert plan_notes(PLAN, tree.by_name) == ["plan: absent: not here, and left out"]
+    image = compile_index(tree, read_config(tree.directory), only={"bus", "ext4"}, plan=PLAN)
+    assert [item.module for item in Index(image).planned] == ["bus", "ext4"]
+
+
+def test_a_plan_is_part_of_what_an_index_was_made_from(tree: ModuleTree) -> None:
+    config = read_config(tree.directory)
+    digests = {Index(compile_index(tree, config, plan=plan)).digest for plan in (None, PLAN, PLAN._replace(root=[]))}
+    assert len(digests) == 3
