@@ -268,7 +268,7 @@ cdef bint boot_filesystem_there(Loader* loader, const Root* root) noexcept nogil
     cdef uint32_t i
     if not loader.root_there:
         loader.root_there = True
-        engine_yield(loader)
+        engine_root_there(loader)
         boot_root(loader, root)
     if root.types[0] and strcmp(root.types, b"auto") != 0:
         boot_filesystem(loader, root.types, URGENT_ROOT)

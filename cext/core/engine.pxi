@@ -153,6 +153,7 @@ cdef void engine_plan(Loader* loader) noexcept nogil:
     if (loader.jobs == 1 or loader.index.count[<int>SECTION_PLAN] == 0
             or (cmdline_get(loader.cmdline, b"rd.tinykmod.plan", &text) and strcmp(buffer, b"off") == 0)):
         return
+    loader.planned = True
     for i in range(loader.index.count[<int>SECTION_PLAN]):
         planned = loader.index.planned + i
         if planned.module >= loader.index.count[<int>SECTION_MODULES] or load_left_out(loader, planned.module):
@@ -160,12 +161,29 @@ cdef void engine_plan(Loader* loader) noexcept nogil:
         # Whether that one is worth it is seen when more is known of what there is to load.
         if loader.index.modules[planned.module].flags & MODULE_FLAG_HASH:
             continue
+        urgency = engine_length(planned) | <uint32_t>URGENT_REST << URGENCY_SHIFT
+        if planned.flags:
+            urgency = engine_length(planned) | <uint32_t>URGENT_PLANNED << URGENCY_SHIFT
         # The root's disk may keep one waiting, which is time for its filesystem.
-        urgency = URGENCY_DRIVER if planned.flags & PLAN_FLAG_ROOT else 0
-        urgency |= planned.length if planned.length < URGENCY_DRIVER else URGENCY_DRIVER - 1
-        urgency |= <uint32_t>(URGENT_PLANNED if planned.flags else URGENT_REST) << URGENCY_SHIFT
+        if planned.flags & PLAN_FLAG_ROOT:
+            urgency |= URGENCY_DRIVER
         engine_want(loader, planned.module, WHY_PLAN, b"", urgency)
     engine_feed(loader)
+
+
+cdef uint32_t engine_length(const Planned* planned) noexcept nogil:
+    return planned.length if planned.length < URGENCY_DRIVER else URGENCY_DRIVER - 1
+
+
+cdef void engine_root_there(Loader* loader) noexcept nogil:
+    # What might have led to the root no longer goes first: of what is planned the longest way does.
+    cdef const Planned* planned
+    cdef uint32_t i
+    for i in range(loader.index.count[<int>SECTION_PLAN] if loader.planned else 0):
+        planned = loader.index.planned + i
+        if planned.module < loader.index.count[<int>SECTION_MODULES] and planned.flags == 0:
+            loader.tasks[planned.module].urgency = engine_length(planned) | <uint32_t>URGENT_REST << URGENCY_SHIFT
+    engine_yield(loader)
 
 
 cdef void engine_raise(Loader* loader, uint32_t module, uint32_t urgency) noexcept nogil:

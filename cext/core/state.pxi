@@ -88,6 +88,7 @@ cdef struct Loader:
     char kinds[128]  # the same, with NULs
     uint32_t filesystems[FILESYSTEMS_MOST]  # the modules that serve them
     uint32_t n_filesystems
+    bint planned  # the index's plan is followed
     bint held  # something is ready, but leaves the processors to what is more urgent
     int64_t idle_from  # since when the more urgent modules all wait while something is held; 0: they do not
     uint32_t processors

@@ -16,11 +16,11 @@ from tinykmod.index.schema import PlanFlag
 from tinykmod.kmod.config import read_config
 from tinykmod.modules.tree import ModuleTree, read_tree
 from tinykmod.trace.events import Event
-from tinykmod.trace.plan import Plan, format_plan, plan_notes, plan_of, read_plan
+from tinykmod.trace.plan import Load, Plan, format_plan, plan_notes, plan_of, read_plan
 
 
-def load(name: str, t: int, dur: int, result: int = 0) -> Event:
-    return {"t": t, "ev": "module", "name": name, "why": "modalias", "by": "x", "dur": dur, "result": result}
+def load(name: str, t: int, dur: int, result: int = 0, by: str = "x") -> Event:
+    return {"t": t, "ev": "module", "name": name, "why": "modalias", "by": by, "dur": dur, "result": result}
 
 
 MOUNTED: Event = {"t": 90_000, "ev": "mounted", "device": "/dev/vda", "type": "ext4"}
@@ -39,7 +39,30 @@ TRACE = [
 def test_plan_of_a_trace_has_modules_by_their_ends_and_what_the_root_sat_behind() -> None:
     plan = plan_of(TRACE, "trace")
     assert plan.root == ["virtio:d2", "pci:v1", "fs-ext4"]
-    assert list(plan.modules.items()) == [("bus", 30), ("disk", 5), ("slow", 70)]
+    assert list(plan.modules.items()) == [("bus", Load(30)), ("disk", Load(5)), ("slow", Load(70))]
+
+
+def test_plan_of_a_trace_knows_what_made_a_device() -> None:
+    def seen(t: int, modalias: str, device: str) -> Event:
+        return {"t": t, "ev": "device", "modalias": modalias, "device": device}
+
+    pci, usb = "/bus/pci/devices/0000:00:05.0", "/devices/pci0000:00/0000:00:05.0/usb1/1-1/1-1:1.0"
+    trace = [
+        seen(1_000, "pci:v1", pci),
+        load("host", 10_000, 20_000, by="pci:v1"),
+        seen(70_000, "usb:v2", usb),
+        load("hid", 75_000, 5_000, by="usb:v2"),
+        seen(77_000, "hid:v3", f"{usb}/0003:0627"),
+        load("keys", 81_000, 1_000, by="hid:v3"),
+        load("library", 81_000, 2_000, by="keys"),
+        MOUNTED,
+    ]
+    assert plan_of(trace, "trace").modules == {
+        "host": Load(20),
+        "hid": Load(5, "host", 40),
+        "keys": Load(1, "hid", 0),
+        "library": Load(2),
+    }
 
 
 @pytest.mark.parametrize(
@@ -50,13 +73,17 @@ def test_a_boot_that_is_no_example_is_told(trace: list[Event], why: str) -> None
         plan_of(trace, "somewhere")
 
 
+times = st.integers(0, 10**10)
 names = st.from_regex(r"[a-z0-9_]{1,20}", fullmatch=True)
 aliases = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"], exclude_characters="#"), min_size=1)
 
 
-@given(root=st.lists(aliases), modules=st.dictionaries(names, st.integers(0, 10**10)))
+@given(
+    root=st.lists(aliases),
+    modules=st.dictionaries(names, times.map(Load) | st.builds(Load, times, names, times)),
+)
 def test_what_is_written_is_read(
-    tmp_path_factory: pytest.TempPathFactory, root: list[str], modules: dict[str, int]
+    tmp_path_factory: pytest.TempPathFactory, root: list[str], modules: dict[str, Load]
 ) -> None:
     file = tmp_path_factory.getbasetemp() / "any.plan"
     file.write_text(format_plan(Plan(root, modules), "6.0"))
@@ -64,8 +91,8 @@ def test_what_is_written_is_read(
 
 
 def test_a_plan_may_be_written_by_hand(tmp_path: Path) -> None:
-    (tmp_path / "plan").write_text("# mine\n\n  root fs-ext4 # the root\nmodule snd-hda 2\n")
-    assert read_plan(tmp_path / "plan") == Plan(["fs-ext4"], {"snd_hda": 2000})
+    (tmp_path / "plan").write_text("# mine\n\n  root fs-ext4 # the root\nmodule snd-hda 2 snd-x 0.5\n")
+    assert read_plan(tmp_path / "plan") == Plan(["fs-ext4"], {"snd_hda": Load(2000, "snd_x", 500)})
 
 
 @pytest.mark.parametrize(
@@ -73,7 +100,7 @@ def test_a_plan_may_be_written_by_hand(tmp_path: Path) -> None:
 )
 def test_a_line_that_means_nothing_is_told_with_its_place(tmp_path: Path, line: str) -> None:
     (tmp_path / "plan").write_text(f"root fs-ext4\n{line}\n")
-    with pytest.raises(TinykmodError, match=r"plan:2: no `root ALIAS`"):
+    with pytest.raises(TinykmodError, match=r"plan:2: .*\b(neither|no time)\b"):
         read_plan(tmp_path / "plan")
 
 
@@ -92,7 +119,15 @@ def tree(tmp_path: Path) -> ModuleTree:
 
 PLAN = Plan(
     ["virtio:d2", "pci:v1", "fs-ext4"],
-    {"crc": 1000, "bus": 30000, "absent": 5, "disk": 5000, "ext4": 10, "sound": 9000, "slow": 7},
+    {
+        "crc": Load(1000),
+        "bus": Load(30000),
+        "absent": Load(5, "slow", 10**6),
+        "disk": Load(5000),
+        "ext4": Load(10),
+        "sound": Load(9000, "slow", 200),
+        "slow": Load(7),
+    },
 )
 
 
@@ -104,7 +139,7 @@ def test_an_index_knows_what_the_plan_leads_to_and_how_long_the_way_is(tree: Mod
         ("disk", 5000, PlanFlag.ROOT),
         ("ext4", 10, PlanFlag.FILESYSTEM),
         ("sound", 9000, PlanFlag(0)),
-        ("slow", 7, PlanFlag(0)),
+        ("slow", 9207, PlanFlag(0)),
     ]
     assert plan_notes(PLAN, tree.by_name) == ["plan: absent: not here, and left out"]
     image = compile_index(tree, read_config(tree.directory), only={"bus", "ext4"}, plan=PLAN)

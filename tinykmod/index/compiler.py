@@ -345,7 +345,7 @@ class _Compiler:
         """The PLAN section."""
         names = [module.name for module in self.tree.modules]
         numbers = {name: number for number, name in enumerate(names)}
-        took = {name: microseconds for name, microseconds in self.plan.modules.items() if name in parts.positions}
+        loads = {name: load for name, load in self.plan.modules.items() if name in parts.positions}
 
         def before(name: str) -> list[str]:
             needs = [names[other] for other in self.dependencies.closure[numbers[name]]]
@@ -360,12 +360,13 @@ class _Compiler:
                 if name in flags and not flags[name] & flag:
                     flags[name] |= flag
                     pending += before(name)
-        length = dict(took)
+        length = {name: load.took for name, load in loads.items()}
         # What waits for a module comes behind it, so its length is known first.
-        for name in reversed(took):
-            for other in took.keys() & before(name):
-                length[other] = max(length[other], took[other] + length[name])
-        for name in took:
+        for name in reversed(loads):
+            made = [(loads[name].maker, loads[name].after)] if loads[name].maker in loads else []
+            for other, after in [*((other, 0) for other in loads.keys() & before(name)), *made]:
+                length[other] = max(length[other], loads[other].took + after + length[name])
+        for name in loads:
             yield parts.positions[name], min(length[name], NONE), flags[name]
 
     def _digest(self) -> bytes:
