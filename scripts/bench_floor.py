@@ -15,12 +15,13 @@ import os
 import platform
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -39,6 +40,7 @@ from tinykmod.index.reader import Index
 from tinykmod.kmod.names import module_name
 from tinykmod.modules.driver_class import DriverClass
 from tinykmod.trace.events import Event
+from tinykmod.trace.plan import format_plan, plan_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,6 +54,10 @@ DRIVERS = {
 #: Every class whose drivers devices ask for.
 ALL_CLASSES = ",".join(member.name.lower() for member in DriverClass
                        if member.name and member is not DriverClass.FILESYSTEM)  # fmt: skip
+#: The root is not mounted before all is loaded, or what is left would be dropped.
+LATE_ROOT = "rootdelay=8"
+#: QEMU's usual processor has no SSSE3.
+QUICK = replace(REFERENCE, args=(*REFERENCE.args, "-cpu", "max"))
 
 #: Printed by the root's init: every device's uevent file, so that the machine's /sys can be built anew.
 UEVENTS_BEGIN, UEVENTS_END = "--- uevents ---", "--- end of uevents ---"
@@ -70,64 +76,141 @@ def main() -> int:
     parser.add_argument("--machine", action="append", choices=sorted(DRIVERS),
                         help="default: all of them")  # fmt: skip
     parser.add_argument("--jobs", action="append", type=int, help="also at the same time; default: 4")
+    parser.add_argument("--pairs", type=int, metavar="N",
+                        help="instead: N rounds on two processors, by the clock of an idle host")  # fmt: skip
     parser.add_argument("--kernel", metavar="META", default="linux-image-amd64", help="default: %(default)s")
     args = parser.parse_args()
     try:
-        bench(args.kernel, args.machine or list(DRIVERS), args.jobs or [4])
+        with tempfile.TemporaryDirectory(prefix="tinykmod-bench-") as scratch:
+            rig = make_rig(args.kernel, Path(scratch))
+            if args.pairs:
+                two_processors(rig, args.pairs)
+            else:
+                to_the_root(rig, args.machine or list(DRIVERS))
+                to_the_end(rig, args.jobs or [4])
     except (TinykmodError, build_loader.BuildError) as error:
         print(f"bench_floor: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def bench(meta: str, machines: Sequence[str], jobs: Sequence[int]) -> None:
+def make_rig(meta: str, here: Path) -> Rig:
     kernel = fetch_kernel(meta)
-    with tempfile.TemporaryDirectory(prefix="tinykmod-bench-") as scratch:
-        here = Path(scratch)
-        floor = build_loader.build(platform.machine(), here / "floor", source=ROOT / "cext" / "floor.pyx")
-        init = REPORTING_INIT.replace("$bb sync\n", UEVENTS)
-        root = str(uuid.uuid4())
-        disk = make_root_disk(here / "root.img", busybox=fetch_busybox(), uuid=root, init_script=init)
-        rig = Rig(kernel, here, floor, disk, f"root=UUID={root}")
-        image = make_image(kernel, here / "storage.cpio", "storage")
-        print(f"Debian {kernel.release}, one virtual CPU, milliseconds of virtual time from /init to root mounted\n")
-        print(f"{'machine':12} {'chain':>7} {'loader':>9} {'floor':>9} {'ratio':>6}")
-        for name in machines:
-            trace, uevents = rig.loader(image, MACHINES[name])
-            mounted = next(event for event in trace if event["ev"] == "mounted")
-            names = chain(image, kernel.release, name, mounted["type"], trace)
-            bare = rig.bare(image, MACHINES[name], mounted["device"], mounted["type"], names, "mounted")
-            took = mounted["t"] - started(trace)
-            print(f"{name:12} {len(names):7} {took / 1e6:9.1f} {bare / 1e6:9.1f} {took / bare:6.3f}", flush=True)
-        print(f"\nloader: {loaders.find().stat().st_size} bytes")
-        print(f"user-space instructions of a coldplug of {name}: {instructions(image, uevents, here)}")
-        image = make_image(kernel, here / "all.cpio", ALL_CLASSES)
-        print("\nThe reference machine, every class in the image, until all that matches is loaded\n")
-        print(f"{'jobs':12} {'modules':>7} {'loader':>9} {'floor':>9} {'ratio':>6}")
-        for number in jobs:
-            # The root is not mounted before all is loaded, or what is left would be dropped.
-            trace, _ = rig.loader(image, REFERENCE, f"rd.tinykmod.jobs={number} rootdelay=8")
-            loads = [event for event in trace if event["ev"] == "module" and event["result"] == 0]
-            names = in_order(loads)
-            bare = rig.bare(image, REFERENCE, "/dev/vda", "ext4", names, "loaded")
-            took = max(event["t"] + event["dur"] for event in loads) - started(trace)
-            print(f"{number:<12} {len(names):7} {took / 1e6:9.1f} {bare / 1e6:9.1f} {took / bare:6.3f}", flush=True)
+    floor = build_loader.build(platform.machine(), here / "floor", source=ROOT / "cext" / "floor.pyx")
+    init = REPORTING_INIT.replace("$bb sync\n", UEVENTS)
+    root = str(uuid.uuid4())
+    disk = make_root_disk(here / "root.img", busybox=fetch_busybox(), uuid=root, init_script=init)
+    return Rig(kernel, here, floor, disk, f"root=UUID={root}")
 
 
-def make_image(kernel: Kernel, image: Path, classes: str) -> Path:
-    command = ["initramfs", "-b", str(kernel.root), "--class", classes, "--compress", "none", "-o", str(image),
-               kernel.release]  # fmt: skip
+def to_the_root(rig: Rig, machines: Sequence[str]) -> None:
+    image = make_image(rig, "storage")
+    release = rig.kernel.release
+    print(f"Debian {release}, one virtual CPU, milliseconds of virtual time from /init to root mounted\n")
+    print(f"{'machine':12} {'chain':>7} {'loader':>9} {'planned':>9} {'floor':>9} {'ratio':>6} {'planned':>7}")
+    for name in machines:
+        trace, uevents = rig.loader(image, MACHINES[name])
+        planned, _ = rig.loader(make_image(rig, "storage", trace), MACHINES[name])
+        mounted = next(event for event in trace if event["ev"] == "mounted")
+        names = chain(image, release, name, mounted["type"], trace)
+        bare = rig.bare(image, MACHINES[name], mounted["device"], mounted["type"], names, "mounted")
+        took, plan = (root_time(trace) for trace in (trace, planned))
+        print(f"{name:12} {len(names):7} {took / 1e6:9.1f} {plan / 1e6:9.1f} {bare / 1e6:9.1f} {took / bare:6.3f} "
+              f"{plan / bare:7.3f}", flush=True)  # fmt: skip
+    print(f"\nloader: {loaders.find().stat().st_size} bytes")
+    print(f"user-space instructions of a coldplug of {name}: {instructions(image, uevents, rig.here)}")
+
+
+def to_the_end(rig: Rig, jobs: Sequence[int]) -> None:
+    image = make_image(rig, ALL_CLASSES)
+    print("\nThe reference machine, every class in the image, until all that matches is loaded. Quick hash: on a processor")
+    print("that has the instructions to check modules' signatures quicker (-cpu max)\n")
+    print(f"{'jobs':5} {'what':16} {'modules':>7} {'loader':>9} {'floor':>9} {'ratio':>6}")
+    for number in jobs:
+        words = f"{LATE_ROOT} rd.tinykmod.jobs={number}"
+        plain, _ = rig.loader(image, REFERENCE, words)
+        quick, _ = rig.loader(image, QUICK, words)
+        bare, bare_quick = (rig.bare_all(image, *what) for what in ((REFERENCE, plain), (QUICK, quick)))
+        for label, machine, trace, floor in (
+            ("", REFERENCE, plain, bare),
+            ("a plan", REFERENCE, None, bare),
+            ("quick hash", QUICK, quick, bare_quick),
+            ("quick hash, plan", QUICK, None, bare_quick),
+        ):
+            planned = make_image(rig, ALL_CLASSES, quick if machine is QUICK else plain)
+            done = trace or rig.loader(planned, machine, words)[0]
+            took = all_time(done)
+            print(f"{number:<5} {label:16} {len(names_by_ends(done)):7} {took / 1e6:9.1f} {floor / 1e6:9.1f} "
+                  f"{took / floor:6.3f}", flush=True)  # fmt: skip
+
+
+def two_processors(rig: Rig, pairs: int) -> None:
+    """All modules and the root on two processors, each round beside the bare program and the root on one."""
+    image = make_image(rig, ALL_CLASSES)
+    recorded, _ = rig.loader(image, REFERENCE, LATE_ROOT)
+    planned = make_image(rig, ALL_CLASSES, recorded)
+    print(f"Debian {rig.kernel.release}, the reference machine with two processors, every class in the image;")
+    print("milliseconds of the clock until all that matches is loaded, and until the root could be mounted\n")
+    print(f"{'round':>5} {'bare':>8} {'loader':>8} {'planned':>8} {'root':>8} {'planned':>8} {'one CPU':>8}")
+    rows: list[tuple[float, ...]] = []
+    for number in range(pairs):
+        bare = rig.bare_all(image, REFERENCE, recorded, smp=2)
+        two, with_plan = (rig.loader(made, REFERENCE, LATE_ROOT, smp=2)[0] for made in (image, planned))
+        one, _ = rig.loader(image, REFERENCE, LATE_ROOT, smp=1)
+        times = (bare, all_time(two), all_time(with_plan), root_ready(two), root_ready(with_plan), root_ready(one))
+        rows.append(tuple(time / 1e6 for time in times))
+        print(f"{number + 1:>5} " + " ".join(f"{time:8.0f}" for time in rows[-1]), flush=True)
+    for label, over, under in (
+        ("all, to the bare program's", 1, 0),
+        ("all with a plan, to the bare program's", 2, 0),
+        ("root, to that on one processor", 3, 5),
+        ("root with a plan, to that on one processor", 4, 5),
+    ):
+        print(f"median ratio, {label}: {statistics.median(row[over] / row[under] for row in rows):.2f}")
+
+
+def make_image(rig: Rig, classes: str, trace: Sequence[Event] | None = None) -> Path:
+    """An image of CLASSES, with the plan of TRACE where there is one."""
+    image = rig.here / f"{'planned' if trace else 'plain'}.cpio"
+    command = ["initramfs", "-b", str(rig.kernel.root), "--class", classes, "--compress", "none", "-o", str(image),
+               rig.kernel.release]  # fmt: skip
+    if trace:
+        plan = rig.here / "plan"
+        plan.write_text(format_plan(plan_of(trace, "trace"), rig.kernel.release))
+        command += ["--plan", str(plan)]
     subprocess.run([sys.executable, "-m", "tinykmod", *command], check=True, stdout=sys.stderr, cwd=ROOT)
     return image
+
+
+def root_time(trace: Sequence[Event]) -> int:
+    """Nanoseconds from the loader's start to the root mounted."""
+    return int(next(event["t"] for event in trace if event["ev"] == "mounted")) - started(trace)
+
+
+def root_ready(trace: Sequence[Event]) -> int:
+    """Nanoseconds from the loader's start until the root's device and its filesystem were there."""
+    kind = next(event["type"] for event in trace if event["ev"] == "mounted")
+    ends = [event["t"] + event["dur"] for event in trace if event["ev"] == "module" and event["name"] == kind]
+    return int(max([*ends, next(event["t"] for event in trace if event["ev"] == "root")])) - started(trace)
+
+
+def all_time(trace: Sequence[Event]) -> int:
+    """Nanoseconds from the loader's start to the end of the last load."""
+    return int(max(event["t"] + event["dur"] for event in loads(trace))) - started(trace)
+
+
+def loads(trace: Sequence[Event]) -> list[Event]:
+    return [event for event in trace if event["ev"] == "module" and event["result"] == 0]
 
 
 def started(trace: Sequence[Event]) -> int:
     return int(next(event["t"] for event in trace if event["ev"] == "start"))
 
 
-def in_order(loads: Sequence[Event]) -> list[str]:
-    """Names of modules by their ends: what a module's init had the kernel load ends before the module does."""
-    return list(dict.fromkeys(event["name"] for event in sorted(loads, key=lambda event: event["t"] + event["dur"])))
+def names_by_ends(trace: Sequence[Event]) -> list[str]:
+    """Names of the loaded modules: what a module's init had the kernel load ends before the module does."""
+    ordered = sorted(loads(trace), key=lambda event: event["t"] + event["dur"])
+    return list(dict.fromkeys(event["name"] for event in ordered))
 
 
 def chain(image: Path, release: str, machine: str, kind: str, trace: Sequence[Event]) -> list[str]:
@@ -136,7 +219,7 @@ def chain(image: Path, release: str, machine: str, kind: str, trace: Sequence[Ev
     Those that it can do without (a checksum's implementation for another processor) are left out.
     """
     [data] = [entry.data for entry in cpio.read(image.read_bytes()) if entry.path.endswith(f"{release}/tinykmod.tki")]
-    loaded = {event["name"] for event in trace if event["ev"] == "module" and event["result"] == 0}
+    loaded = {event["name"] for event in loads(trace)}
     steps = Index(data).plan([*DRIVERS[machine], f"fs-{kind}"])
     return [step.module for step in steps if step.module in loaded]
 
@@ -151,15 +234,24 @@ class Rig:
     disk: Path
     root: str
 
-    def loader(self, image: Path, machine: Machine, append: str = "") -> tuple[list[Event], list[str]]:
-        """The loader's trace, and the `uevent` files of the machine's devices as `FILE LINE` lines."""
+    def loader(self, image: Path, machine: Machine, append: str = "", smp: int = 0) -> tuple[list[Event], list[str]]:
+        """The loader's trace, and the `uevent` files of the machine's devices as `FILE LINE` lines.
+
+        SMP processors run by the clock; without, one counts instructions.
+        """
         done = boot(self.kernel.vmlinuz, image, machine=machine, disks=[self.disk], append=f"{self.root} {append}",
-                    icount=True, timeout=600)  # fmt: skip
+                    icount=not smp, smp=smp or 1, timeout=600)  # fmt: skip
         if done.trace is None or UEVENTS_END not in done.lines:
             raise TinykmodError(machine.name, f"the root's init did not run:\n{done.tail()}")
         return done.trace, done.lines[done.lines.index(UEVENTS_BEGIN) + 1 : done.lines.index(UEVENTS_END)]
 
-    def bare(self, image: Path, machine: Machine, device: str, kind: str, names: Sequence[str], until: str) -> int:
+    def bare_all(self, image: Path, machine: Machine, trace: Sequence[Event], smp: int = 0) -> int:
+        """Nanoseconds that the bare program takes for all modules of TRACE."""
+        return self.bare(image, machine, "/dev/vda", "ext4", names_by_ends(trace), "loaded", smp)
+
+    def bare(
+        self, image: Path, machine: Machine, device: str, kind: str, names: Sequence[str], until: str, smp: int = 0
+    ) -> int:
         """Nanoseconds that the bare program takes to load NAMES of IMAGE and, with UNTIL `mounted`, to mount."""
         entries = list(cpio.read(image.read_bytes()))
         paths = {module_name(entry.path): f"/{entry.path}" for entry in entries if ".ko" in entry.path}
@@ -171,7 +263,8 @@ class Rig:
         image = self.here / "floor.cpio"
         with image.open("wb") as out:
             cpio.write(out, entries)
-        done = boot(self.kernel.vmlinuz, image, machine=machine, disks=[self.disk], icount=True, timeout=600)
+        done = boot(self.kernel.vmlinuz, image, machine=machine, disks=[self.disk], icount=not smp, smp=smp or 1,
+                    timeout=600)  # fmt: skip
         found = re.search(rf"floor: {until} after ns (\d+)", done.console)
         if found is None:
             raise TinykmodError(machine.name, f"the bare program did not come to its end:\n{done.tail()}")

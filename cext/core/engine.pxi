@@ -408,6 +408,9 @@ cdef void engine_yield(Loader* loader) noexcept nogil:
         urgency = loader.tasks[loader.workers[i].module].urgency
         if loader.workers[i].busy and urgency > most:
             most = urgency
+    if most >> URGENCY_SHIFT == URGENT_DISK:
+        # A bus may yet have the disk that is the root behind it.
+        most = <uint32_t>URGENT_BUS << URGENCY_SHIFT
     for i in range(loader.n_workers):
         if loader.workers[i].busy:
             urgency = loader.tasks[loader.workers[i].module].urgency
