@@ -123,8 +123,8 @@ def to_the_root(rig: Rig, machines: Sequence[str]) -> None:
 
 def to_the_end(rig: Rig, jobs: Sequence[int]) -> None:
     image = make_image(rig, ALL_CLASSES)
-    print("\nThe reference machine, every class in the image, until all that matches is loaded. Quick hash: on a processor")
-    print("that has the instructions to check modules' signatures quicker (-cpu max)\n")
+    print("\nThe reference machine, every class in the image, until all that matches is loaded. Quick hash: on")
+    print("a processor that has the instructions to check modules' signatures quicker (-cpu max)\n")
     print(f"{'jobs':5} {'what':16} {'modules':>7} {'loader':>9} {'floor':>9} {'ratio':>6}")
     for number in jobs:
         words = f"{LATE_ROOT} rd.tinykmod.jobs={number}"
