@@ -333,7 +333,7 @@ cdef bint boot_mount(Loader* loader, Root* root) noexcept nogil:
 
 cdef void boot_behind(Loader* loader, const Root* root) noexcept nogil:
     # Trace the modaliases of the root's device and of those that it sits behind: a plan is made from them.
-    cdef char path[256]
+    cdef char path[128]
     cdef char buffer[4096]
     cdef Text text = text_over(path, sizeof(path))
     cdef Event event
@@ -341,7 +341,8 @@ cdef void boot_behind(Loader* loader, const Root* root) noexcept nogil:
     put_number(&text, root.device.major)
     put_char(&text, c':')
     put_number(&text, root.device.minor)
-    # Behind a link `..` leads up from where the link leads. It ends at the root, which has no such file.
+    # Behind a link `..` leads up from where the link leads. Not every directory on the way is a device; some thirty
+    # steps lead out of sysfs.
     while not text.cut:
         sysfs_event(AT_FDCWD, path, buffer, sizeof(buffer), &event)
         if event.modalias[0] and trace_begin(loader, seam_now(), b"behind"):

@@ -141,7 +141,9 @@ cdef bint engine_idle(const Loader* loader, uint32_t module) noexcept nogil:
     # Whether MODULE is for a processor that this one is not: a softdep (crc32c-intel of jbd2) is not waited for then,
     # as the kernel takes its time to see that there is nothing to do.
     return (module < loader.index.count[<int>SECTION_MODULES] and not loader.is_wanted[module]
-            and (loader.index.modules[module].flags & MODULE_FLAG_PROCESSOR) != 0)
+            and (loader.index.modules[module].flags & MODULE_FLAG_PROCESSOR) != 0
+            and not (loader.plan.visited[module]
+                     and loader.plan.steps[loader.tasks[module].position].why == WHY_PLAN))
 
 
 cdef void engine_plan(Loader* loader) noexcept nogil:
@@ -150,9 +152,12 @@ cdef void engine_plan(Loader* loader) noexcept nogil:
     cdef Text text = text_over(buffer, sizeof(buffer))
     cdef const Planned* planned
     cdef uint32_t i, urgency
-    if (loader.jobs == 1 or loader.index.count[<int>SECTION_PLAN] == 0
-            or (cmdline_get(loader.cmdline, b"rd.tinykmod.plan", &text) and strcmp(buffer, b"off") == 0)):
+    if loader.jobs == 1 or loader.index.count[<int>SECTION_PLAN] == 0:
         return
+    if cmdline_get(loader.cmdline, b"rd.tinykmod.plan", &text):
+        if strcmp(buffer, b"off") == 0:
+            return
+        log_why(loader, LOG_ERROR, b"rd.tinykmod.plan", buffer, b"is not off")
     loader.planned = True
     for i in range(loader.index.count[<int>SECTION_PLAN]):
         planned = loader.index.planned + i
@@ -275,7 +280,7 @@ cdef void engine_feed(Loader* loader) noexcept nogil:
     while loader.n_taken < loader.n_wanted:
         wanted = loader.wanted + loader.n_taken
         loader.n_taken += 1
-        if loader.index.modules[wanted.module].flags & MODULE_FLAG_HASH:
+        if loader.index.modules[wanted.module].flags & MODULE_FLAG_HASH and is_none(loader.hash):
             loader.hash = loader.n_taken - 1
             continue
         engine_want(loader, wanted.module, WHY_MODALIAS, loader.texts + wanted.by, engine_urgency(loader, wanted))
@@ -293,7 +298,7 @@ cdef void engine_hash(Loader* loader) noexcept nogil:
     cdef uint32_t urgency = (<uint32_t>URGENT_ROOT << URGENCY_SHIFT) - 1
     cdef uint32_t i, module
     cdef uint64_t size = 0
-    if is_none(loader.hash):
+    if is_none(loader.hash) or not (loader.walked or loader.root_there):
         return
     wanted = loader.wanted + loader.hash
     if not loader.root_there:
@@ -474,7 +479,11 @@ cdef void engine_close(Loader* loader) noexcept nogil:
     for i in range(loader.n_settled, loader.plan.n_steps):
         step = loader.plan.steps + i
         task = loader.tasks + step.module
-        if loader.states[step.module] == MODULE_NEW and trace_begin(loader, seam_now(), b"dropped"):
+        if loader.states[step.module] != MODULE_NEW:
+            continue
+        # The user may yet ask for it by name.
+        loader.plan.visited[step.module] = 0
+        if trace_begin(loader, seam_now(), b"dropped"):
             trace_text(loader, b"name", index_name(&loader.index, step.module))
             trace_text(loader, b"why", why_word(step.why))
             trace_text(loader, b"by", task.by)

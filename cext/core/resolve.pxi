@@ -17,7 +17,7 @@ cdef struct Step:
 
 
 cdef struct Plan:
-    # Both arrays have one entry a module of the index.
+    # `steps` has two entries a module of the index, since one that was dropped may be asked for again.
     Step* steps
     uint32_t n_steps
     uint8_t* visited

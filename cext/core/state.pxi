@@ -118,7 +118,7 @@ cdef bint state_prepare(Loader* loader) noexcept nogil:
     cdef size_t n = loader.index.count[<int>SECTION_MODULES]
     cdef uint32_t* marks = <uint32_t*>take_pages(
         sizeof(uint32_t) * (loader.index.header.stars if loader.index.header != NULL else 0))
-    loader.plan.steps = <Step*>take_pages(n * sizeof(Step))
+    loader.plan.steps = <Step*>take_pages(2 * n * sizeof(Step))
     loader.plan.visited = <uint8_t*>take_pages(3 * n)
     loader.wanted = <Wanted*>take_pages(n * sizeof(Wanted))
     loader.texts = <char*>take_pages(TEXTS_SIZE)

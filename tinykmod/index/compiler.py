@@ -241,6 +241,7 @@ class _Compiler:
         self.classes = classes
         self.stored = stored
         self.plan = plan
+        self._hashes: dict[str, bool] = {}
         self.order = "<" if byteorder == "little" else ">"
         self.byteorder = byteorder
         self.dependencies = resolve(tree.modules)
@@ -331,6 +332,11 @@ class _Compiler:
 
     def _checks_signatures(self, module: Module) -> bool:
         """Whether MODULE implements the hash with which it, and so every module of its kernel, is signed."""
+        if module.name not in self._hashes:
+            self._hashes[module.name] = self._implements_its_hash(module)
+        return self._hashes[module.name]
+
+    def _implements_its_hash(self, module: Module) -> bool:
         if not any(alias.startswith("crypto-") for alias in module.aliases):
             return False
         path = self.tree.directory / module.path
@@ -360,14 +366,23 @@ class _Compiler:
                 if name in flags and not flags[name] & flag:
                     flags[name] |= flag
                     pending += before(name)
-        length = {name: load.took for name, load in loads.items()}
-        # What waits for a module comes behind it, so its length is known first.
-        for name in reversed(loads):
-            made = [(loads[name].maker, loads[name].after)] if loads[name].maker in loads else []
-            for other, after in [*((other, 0) for other in loads.keys() & before(name)), *made]:
-                length[other] = max(length[other], loads[other].took + after + length[name])
+        # name -> what waits for it, and how much longer
+        waits: dict[str, list[tuple[str, int]]] = {name: [] for name in loads}
+        for name, load in loads.items():
+            for other in loads.keys() & before(name):
+                waits[other].append((name, 0))
+            if load.maker in loads:
+                waits[load.maker].append((name, load.after))
+        length: dict[str, int] = {}
+
+        def measure(name: str) -> int:
+            if name not in length:
+                length[name] = 0  # softdeps and a plan made by hand may go in a circle
+                length[name] = loads[name].took + max((after + measure(other) for other, after in waits[name]), default=0)
+            return length[name]
+
         for name in loads:
-            yield parts.positions[name], min(length[name], NONE), flags[name]
+            yield parts.positions[name], min(measure(name), NONE), flags[name]
 
     def _digest(self) -> bytes:
         """Of the tree and of what the configuration and the plan say, wherever their files lie."""

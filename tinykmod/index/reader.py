@@ -259,7 +259,7 @@ class Index:
 
     @property
     def planned(self) -> list[Planned]:
-        """The plan with which the loader begins, each module after what it needs; empty where there is none."""
+        """The plan with which the loader begins; empty where there is none."""
         rows = self._rows(Section.PLAN, PLANNED)
         return [Planned(self._name(module), length, PlanFlag(flags)) for module, length, flags in rows]
 

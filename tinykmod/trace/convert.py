@@ -92,7 +92,7 @@ def to_svg(trace: list[Event]) -> str:
 
 
 def _moment(event: Event) -> str:
-    if event["ev"] == "device":
+    if event["ev"] in ("device", "behind"):
         return str(event["modalias"])
     if event["ev"] == "dropped":
         return f"dropped: {event['name']}"

@@ -64,3 +64,8 @@ def _event(line: str) -> Event:
 def _need(event: Event, key: str, kind: type) -> None:
     if type(event.get(key)) is not kind:  # isinstance would take true for an int
         raise ValueError(f"'{key}' is {'missing' if key not in event else 'no ' + kind.__name__}")
+    if kind is str:
+        try:
+            event[key].encode(errors="surrogateescape")
+        except UnicodeEncodeError:
+            raise ValueError(f"'{key}' is no text") from None

@@ -1,6 +1,6 @@
 """A plan: what one boot loaded and what its root sat behind, for the next boot's loader to begin with.
 
-Text, to be kept beside an image's configuration and to be read by people. `#` begins a comment.
+Text, to be kept beside an image's configuration and to be read by people. A line that begins with `#` is a comment.
 
     root ALIAS      a modalias of the root's device or of what it sits behind; fs-TYPE of its filesystem
     module NAME MILLISECONDS [MAKER MILLISECONDS]
@@ -51,7 +51,7 @@ def plan_of(trace: Iterable[Event], source: str) -> Plan:
     modules: dict[str, Load] = {}
     for event in loads:
         maker, after = "", 0
-        if drivers.get(event["by"]) is event and event["by"] in devices:
+        if event["why"] == "modalias" and event["by"] in devices:
             # /devices/pci0000:00/0000:00:05.0/usb1/1-1/1-1:1.0: what drives the nearest device above made it.
             device = devices[event["by"]]
             above = [served.get(name, "") for name in device["device"].split("/")[2:-1]]
@@ -66,7 +66,7 @@ def plan_of(trace: Iterable[Event], source: str) -> Plan:
 
 def format_plan(plan: Plan, release: str) -> str:
     """PLAN as text; RELEASE is the kernel's on which the boot was recorded."""
-    lines = [f"# tinykmod plan, from a boot of {release}", *(f"root {alias}" for alias in plan.root)]
+    lines = [f"# tinykmod plan, from a boot of {' '.join(release.split())}", *(f"root {alias}" for alias in plan.root)]
     for name, load in plan.modules.items():
         made = f" {load.maker} {load.after / 1000:.3f}" if load.maker else ""
         lines.append(f"module {name} {load.took / 1000:.3f}{made}")
@@ -74,15 +74,18 @@ def format_plan(plan: Plan, release: str) -> str:
 
 
 def read_plan(file: Path) -> Plan:
-    """The plan that FILE holds. Raises TinykmodError("FILE:LINE", why), OSError."""
+    """The plan that FILE holds. Raises TinykmodError(FILE or "FILE:LINE", why), OSError."""
     plan = Plan([], {})
     for number, line in enumerate(file.read_text(errors="surrogateescape").splitlines(), 1):
         try:
-            match line.partition("#")[0].split():
+            match line.split():
                 case []:
                     pass
-                case ["root", alias]:
-                    plan.root.append(alias)
+                case [word, *_] if word.startswith("#"):
+                    pass
+                case ["root", _, *_]:
+                    # An ACPI or platform device may have a blank in its modalias.
+                    plan.root.append(line.strip().removeprefix("root").lstrip())
                 case ["module", name, took]:
                     plan.modules[module_name(name)] = Load(_microseconds(took))
                 case ["module", name, took, maker, after]:
@@ -91,7 +94,9 @@ def read_plan(file: Path) -> Plan:
                 case _:
                     raise ValueError("neither `root ALIAS` nor `module NAME MILLISECONDS [MAKER MILLISECONDS]`")
         except ValueError as error:
-            raise TinykmodError(f"{file}:{number}", f"{error}: {line}") from None
+            raise TinykmodError(f"{file}:{number}", f"{error}: {line.strip()[:80]!r}") from None
+    if not plan.modules:
+        raise TinykmodError(file, "names no module")
     return plan
 
 
