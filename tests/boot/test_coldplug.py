@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable
@@ -89,6 +90,41 @@ def test_config_lines_that_mean_nothing_are_told(root: Path, tmp_path: Path, run
     done = run_tinykmod("coldplug", "-n", "--sysroot", sysroot, "-b", root, RELEASE)
     file = root / "etc/modprobe.d/test.conf"
     assert done.stderr.splitlines() == [f"tinykmod: {file}:2: nonsense: is no statement of modprobe.d"]
+
+
+def test_wrong_words_are_one_line(run_fake: Run) -> None:
+    wrong = (["--timeout", "x"], ["--timeout=-1"], ["--class", "bus,none"], ["--class="], ["--wait-root"],
+             ["--wait-root", "/dev/disk/by-id/x"], ["--wait-root="], ["word"], ["-q"])  # fmt: skip
+    for words in wrong:
+        done = run_fake("tinykmod", "coldplug", *words)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), words
+
+
+def test_classes_are_those_of_the_drivers(root: Path, tmp_path: Path, run_fake: Run) -> None:
+    sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
+    base = ("coldplug", "-j", "1", "-d", root, "-S", RELEASE, "--sysroot", sysroot)
+    done = run_fake("tinykmod", *base, "--class", "gpu,storage")
+    # What such a driver needs has no class.
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["base.ko", "crc.ko", "disk.ko"]
+    assert run_fake("tinykmod", *base, "--class=gpu").stdout == ""
+
+
+def test_a_driver_without_a_device_is_no_fault(root: Path, tmp_path: Path, run_fake: Run) -> None:
+    sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
+    base = ("coldplug", "-d", root, "-S", RELEASE, "--sysroot", sysroot)
+    for number, code in ((errno.ENODEV, 0), (errno.EINVAL, 1)):
+        assert run_fake("tinykmod", *base, fail={"sound": number}).returncode == code
+
+
+def test_what_is_live_is_left_alone_and_what_is_coming_is_waited_for(root: Path, tmp_path: Path, run_fake: Run) -> None:
+    sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
+    for name, state in (("base", "live"), ("disk", "coming")):
+        (sysroot / "sys/module" / name).mkdir(parents=True)
+        (sysroot / "sys/module" / name / "initstate").write_text(f"{state}\n")
+    done = run_fake("tinykmod", "coldplug", "-d", root, "-S", RELEASE, "--sysroot", sysroot)
+    given = {line.split()[1] for line in done.stdout.splitlines()}
+    assert "disk.ko" in given
+    assert "base.ko" not in given
 
 
 def test_loading_needs_root(
