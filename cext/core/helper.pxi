@@ -95,7 +95,7 @@ cdef int helper_loop(Loader* loader, Root* root, int events) noexcept nogil:
         if not more and engine_running(loader) == 0:
             if loader.helper and settle(loader, root, events):
                 continue
-            if root.value == NULL:
+            if root.value == NULL or not loader.helper:
                 return 1 if loader.n_failed > loader.n_idle else 0
         if loader.helper and not root.found and seam_now() >= end:
             read_all(loader, root, events)
