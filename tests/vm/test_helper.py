@@ -85,9 +85,9 @@ def report(result) -> dict:
 def test_waiting_for_a_root_ends_when_it_can_be_mounted(run, disk):
     """All that it needs is loaded, nothing is mounted; a second time all is there."""
     commands = f"c --wait-root UUID={UUID} --timeout 20; c --wait-root=/dev/vda; $bb mkdir /m"
-    result = run(f"{commands}; $bb mount -r /dev/vda /m; $bb ls /m; $bb umount /m", disk(), machine=REFERENCE)
+    result = run(f"{commands}; $bb mount -r /dev/vda /m; $bb ls -d /m/sbin; $bb umount /m", disk(), machine=REFERENCE)
     assert (codes(result), said(result)) == (["0", "0"], []), result.tail(60)
-    assert {"nothing mounted", "sbin"} <= set(result.lines)
+    assert {"nothing mounted", "/m/sbin"} <= set(result.lines)
     first, second = events(result, "root")
     assert (first["device"], first["spec"]) == ("/dev/vda", f"UUID={UUID}")
     [again] = [event["t"] for event in events(result, "start")[1:]]
@@ -133,9 +133,9 @@ def test_the_limit_holds_for_all_modules_too_and_what_hangs_is_named(run):
     assert said(result)[0] == "tinykmod: not all modules are loaded after 8 s"
     [line] = [line for line in said(result) if "tcrypt" in line]
     assert line.startswith("tinykmod: module tcrypt: is still in its init after ")
-    [entry] = report(result)["in_init"]
-    assert entry["module"] == "tcrypt"
-    assert 5 <= entry["seconds"] <= 8
+    # What it asks the kernel for may be in its init at that moment, too.
+    [seconds] = [entry["seconds"] for entry in report(result)["in_init"] if entry["module"] == "tcrypt"]
+    assert 5 <= seconds <= 8
     assert report(result).keys() >= {"loaded", "failed", "without_driver", "deferred", "firmware"}
     assert "disks" not in report(result)
     assert "no disk has appeared" not in " ".join(said(result))
