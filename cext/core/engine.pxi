@@ -288,7 +288,7 @@ cdef void engine_feed(Loader* loader) noexcept nogil:
 
 cdef void engine_hash(Loader* loader) noexcept nogil:
     # Have signatures checked by a quicker hash where what is left to load is worth it: never before what may lead
-    # to the root.
+    # to the root. Where no root is awaited, it is one of the devices' modules like others.
     cdef const Wanted* wanted
     cdef uint32_t urgency = (<uint32_t>URGENT_ROOT << URGENCY_SHIFT) - 1
     cdef uint32_t i, module
@@ -302,7 +302,7 @@ cdef void engine_hash(Loader* loader) noexcept nogil:
         module = loader.plan.steps[i].module
         if loader.states[module] == MODULE_NEW and loader.tasks[module].urgency < urgency:
             size += loader.index.modules[module].size
-    if size >= HASH_WORTH or loader.plan.visited[wanted.module]:
+    if size >= HASH_WORTH or loader.plan.visited[wanted.module] or loader.equal:
         engine_want(loader, wanted.module, WHY_MODALIAS, loader.texts + wanted.by, urgency)
     if loader.root_there and loader.plan.visited[wanted.module]:
         loader.hash = <uint32_t>-1

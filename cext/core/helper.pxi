@@ -39,6 +39,8 @@ cdef int coldplug_main(int argc, char** argv) noexcept nogil:
         events = uevent_open()
         if events < 0:
             log_why(&loader, LOG_ERROR, b"socket", b"uevents", strerror(-events))
+    if loader.helper and root.value != NULL:
+        engine_plan(&loader)
     coldplug_walk(&loader)
     loader.walked = True
     if loader.helper and root.value != NULL:

@@ -127,6 +127,16 @@ def test_without_a_root_it_ends_when_all_has_settled(run, disk):
     assert {"ahci", "nvme", "virtio_scsi", "sd_mod", "sdhci_pci", "mmc_block"} <= ends.keys()
 
 
+def test_a_mark_that_does_not_come_back_holds_nothing_up_for_long(run, disk):
+    """As from a kernel that takes what is written and sends no event."""
+    result = run("$bb mount -o bind /dev/null /sys/bus/platform/uevent; c; $bb umount /sys/bus/platform/uevent", disk())
+    assert (codes(result), said(result)) == (["0"], []), result.tail(60)
+    [settled] = [event["t"] for event in events(result, "settled")]
+    end = max(event["t"] + event["dur"] for event in events(result, "module"))
+    assert 2e9 <= settled - end < 4e9
+    assert "virtio_blk" in loads(result)
+
+
 def test_the_limit_holds_for_all_modules_too_and_what_hangs_is_named(run):
     result = run("c --timeout 8", machine=NO_DISK, smp=2, words=HANGS, stop_on=f"^{DMESG_END}")
     assert codes(result) == ["1"], result.tail(60)

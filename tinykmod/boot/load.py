@@ -52,7 +52,8 @@ def plan(
         for match in index.match(modalias):
             filtered = index.is_blacklisted(match.module) if not match.builtin else True
             if classes is not None and not filtered:
-                filtered = not index.module(match.module).classes & classes
+                record = index.module(match.module)
+                filtered = not record.classes & classes and ModuleFlag.HASH not in record.flags
             if not filtered and not cmdline.blacklists(command_line, match.module):
                 requests.setdefault(match.module, Step(match.module, "modalias", modalias))
     ranked = sorted(requests.values(), key=lambda step: rank(index.module(step.module).classes))
