@@ -188,7 +188,6 @@ cdef void boot_events(Loader* loader, Root* root, int events) noexcept nogil:
 cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
     # Load, watch and wait until the root is mounted and nothing is under way any more.
     cdef bint mounted = False
-    cdef bint more
     cdef int64_t said = loader.started
     cdef int64_t now, until
     while True:

@@ -70,6 +70,11 @@ cdef bint helper_classes(const char* words) noexcept nogil:
 cdef void helper_begin(Loader* loader) noexcept nogil:
     # Messages in the kernel's log as well, and a trace: behind that of the boot where there is one.
     cdef char* buffer = <char*>take_pages(TRACE_SIZE)
+    cdef sigaction_t action
+    # A worker that somebody has ended must not end us: PID 1 has the same from the kernel.
+    memset(&action, 0, sizeof(action))
+    action.sa_handler = SIG_IGN
+    sigaction(SIGPIPE, &action, NULL)
     if loader.kmsg < 0:
         loader.kmsg = open(b"/dev/kmsg", O_WRONLY | O_CLOEXEC)
     mkdir(b"/run/tinykmod", 0o755)
@@ -110,14 +115,16 @@ cdef int helper_loop(Loader* loader, Root* root, int events) noexcept nogil:
 
 cdef int helper_end(Loader* loader, Root* root, int events) noexcept nogil:
     # The root is there, and its filesystem's modules were tried. What is under way is waited for: whoever called us
-    # may switch to the root now, and end what is left of the initramfs. 1: the filesystem has no module that loaded.
+    # may switch to the root now, and end what is left of the initramfs. 1: no module of the filesystem was loaded.
     cdef int64_t until
     cdef uint32_t i
-    cdef bint served = loader.n_filesystems == 0
-    if loader.jobs == 1 and root.device.kind[0]:
-        load_filesystem(loader, root.device.kind)
-    for i in range(loader.n_filesystems):
-        served = served or loader.states[loader.filesystems[i]] == MODULE_LOADED
+    cdef bint served = True
+    if root.device.kind[0] and filesystem_lookup(loader, root.device.kind):
+        if loader.jobs == 1:
+            load_filesystem(loader, root.device.kind)
+        served = False
+        for i in range(loader.search.n_hits):
+            served = served or loader.states[loader.search.hits[i].module] == MODULE_LOADED
     engine_close(loader)
     until = engine_drained(loader)
     while until:

@@ -100,6 +100,13 @@ def test_waiting_for_a_root_ends_when_it_can_be_mounted(run, disk):
     assert not {"virtio_blk", "ext4"} & later
 
 
+def test_a_root_whose_filesystem_cannot_be_loaded_is_a_failure(run, disk):
+    words = "modprobe.blacklist=tcrypt module_blacklist=jbd2"
+    result = run("c --wait-root /dev/vda; c -j 1 --wait-root /dev/vda", disk(), words=words)
+    assert codes(result) == ["1", "1"], result.tail(60)
+    assert "tinykmod: module ext4: it needs jbd2, which was not loaded" in said(result)
+
+
 def test_a_root_that_does_not_come_is_a_report(run, disk):
     result = run("c --wait-root LABEL=none --timeout 3", disk())
     assert codes(result) == ["1"], result.tail(60)
