@@ -37,6 +37,7 @@ cdef extern from "<unistd.h>" nogil:
     int access(const char* path, int mode)
     int unlinkat(int directory, const char* path, int flags)
     int getpid()
+    unsigned int geteuid()
     int fork()
     int pipe2(int* ends, int flags)
     int setsid()

@@ -14,7 +14,9 @@ include "core/requested.pxi"   # modules that the user names, rd.break=
 include "core/report.pxi"      # no root: why
 include "core/handover.pxi"    # switch_root
 include "core/crash.pxi"       # when PID 1 itself fails
+include "core/settle.pxi"      # when all that came was seen
 include "core/boot.pxi"        # PID 1
+include "core/helper.pxi"      # coldplug
 include "core/elf.pxi"         # what a .ko says of itself
 include "core/remove.pxi"      # modprobe -r
 include "core/modinfo.pxi"     # modinfo

@@ -90,10 +90,7 @@ cdef void boot_trace(Loader* loader, bint crashed) noexcept nogil:
     # O_APPEND: the kernel's helper, which is this program too, adds its lines while we run.
     mkdir(b"/run/tinykmod", 0o755)
     loader.trace_fd = open(TRACE_PATH, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (0 if crashed else O_TRUNC), 0o644)
-    if trace_begin(loader, loader.started, b"start"):
-        trace_text(loader, b"version", TINYKMOD_VERSION)
-        trace_text(loader, b"release", loader.release)
-        trace_end(loader)
+    trace_start(loader)
 
 
 cdef void boot_modules(Loader* loader, bint crashed) noexcept nogil:
@@ -172,7 +169,8 @@ cdef void boot_events(Loader* loader, Root* root, int events) noexcept nogil:
         result = uevent_read(events, buffer, sizeof(buffer), &event)
     while result != 0:
         if result < 0:
-            # Some were lost: look at everything once more.
+            # Some were lost, perhaps the mark too: look at everything once more.
+            loader.mark[0] = 0
             if loader.have_modules:
                 coldplug_walk(loader)
             boot_disks(loader, root)
@@ -183,6 +181,7 @@ cdef void boot_events(Loader* loader, Root* root, int events) noexcept nogil:
                 device_seen(loader, &event, event.devpath)
             if strcmp(event.subsystem, b"block") == 0:
                 root_consider(loader, root, &event)
+            mark_seen(loader, event.mark)
         result = uevent_read(events, buffer, sizeof(buffer), &event)
 
 
@@ -215,13 +214,17 @@ cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
             continue
         if loader.have_modules and loader.jobs > 1:
             engine_feed(loader)
-            if engine_running(loader) == 0 and requested_after(loader):
-                continue
-        elif loader.have_modules and (load_next(loader) or requested_after(loader)):
+        elif loader.have_modules and load_next(loader):
             continue
-        now = seam_now()
-        if not root.found and not root.reported and not root.wait and now - loader.started >= root.limit:
+        if engine_running(loader) == 0:
+            if (loader.have_modules and requested_after(loader)) or settle(loader, root, events):
+                continue
+        if boot_overdue(loader, root):
+            read_all(loader, root, events)
+            if root.found:
+                continue
             boot_rescue(loader, root)
+        now = seam_now()
         if now - said >= <int64_t>WAIT_LINE * 1000000000:
             said = now
             if root.value != NULL and not root.found:
@@ -232,6 +235,13 @@ cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
         elif not root.found and not root.reported and not root.wait and loader.started + root.limit < until:
             until = loader.started + root.limit
         boot_wait(loader, events, engine_again(loader, until))
+
+
+cdef bint boot_overdue(const Loader* loader, const Root* root) noexcept nogil:
+    # Whether it is time for the report: the time is over, or no root can be awaited and all that is here was seen.
+    if root.found or root.reported or root.wait:
+        return False
+    return seam_now() - loader.started >= root.limit or (root.value == NULL and loader.settled != 0)
 
 
 cdef void boot_wait(Loader* loader, int events, int64_t until) noexcept nogil:

@@ -2,7 +2,8 @@
 # ends in the shell. Without this the kernel would panic.
 
 cdef extern from "<signal.h>" nogil:
-    enum: SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SA_ONSTACK, SA_NODEFER
+    enum: SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGPIPE, SA_ONSTACK, SA_NODEFER
+    void SIG_IGN(int) noexcept nogil
     ctypedef struct sigaction_t "struct sigaction":
         void (*sa_handler)(int) noexcept nogil
         int sa_flags

@@ -11,6 +11,7 @@ cdef struct Event:
     const char* partuuid
     const char* major
     const char* minor
+    const char* mark  # SYNTH_UUID: somebody asked for the event
 
 
 cdef const char* event_field(const char* line, const char* key) noexcept nogil:
@@ -23,7 +24,7 @@ cdef void event_parse(Event* event, const char* data, size_t n) noexcept nogil:
     cdef const char* at = data
     cdef const char* value
     event.action = event.devpath = event.subsystem = event.modalias = event.devname = b""
-    event.partn = event.partname = event.partuuid = event.major = event.minor = b""
+    event.partn = event.partname = event.partuuid = event.major = event.minor = event.mark = b""
     while at < data + n:
         value = event_field(at, b"MODALIAS")
         if value != NULL:
@@ -55,6 +56,9 @@ cdef void event_parse(Event* event, const char* data, size_t n) noexcept nogil:
         value = event_field(at, b"MINOR")
         if value != NULL:
             event.minor = value
+        value = event_field(at, b"SYNTH_UUID")
+        if value != NULL:
+            event.mark = value
         at += strlen(at) + 1
 
 

@@ -293,7 +293,7 @@ cdef void engine_feed(Loader* loader) noexcept nogil:
 
 cdef void engine_hash(Loader* loader) noexcept nogil:
     # Have signatures checked by a quicker hash where what is left to load is worth it: never before what may lead
-    # to the root.
+    # to the root. Where no root is awaited, it is one of the devices' modules like others.
     cdef const Wanted* wanted
     cdef uint32_t urgency = (<uint32_t>URGENT_ROOT << URGENCY_SHIFT) - 1
     cdef uint32_t i, module
@@ -307,7 +307,7 @@ cdef void engine_hash(Loader* loader) noexcept nogil:
         module = loader.plan.steps[i].module
         if loader.states[module] == MODULE_NEW and loader.tasks[module].urgency < urgency:
             size += loader.index.modules[module].size
-    if size >= HASH_WORTH or loader.plan.visited[wanted.module]:
+    if size >= HASH_WORTH or loader.plan.visited[wanted.module] or loader.equal:
         engine_want(loader, wanted.module, WHY_MODALIAS, loader.texts + wanted.by, urgency)
     if loader.root_there and loader.plan.visited[wanted.module]:
         loader.hash = <uint32_t>-1
@@ -354,6 +354,8 @@ cdef bint engine_room(Loader* loader, uint32_t urgency) noexcept nogil:
     cdef uint32_t busy = 0
     cdef uint32_t most = 0
     cdef bint computing = False
+    if loader.equal:
+        return True
     for i in range(loader.n_workers):
         if loader.workers[i].busy:
             busy += 1
@@ -419,7 +421,7 @@ cdef void engine_yield(Loader* loader) noexcept nogil:
     for i in range(loader.n_workers):
         if loader.workers[i].busy:
             urgency = loader.tasks[loader.workers[i].module].urgency
-            pool_yield(loader.workers + i, urgency < most and not loader.closing)
+            pool_yield(loader.workers + i, urgency < most and not loader.closing and not loader.equal)
 
 
 cdef int64_t engine_again(const Loader* loader, int64_t until) noexcept nogil:
@@ -453,20 +455,6 @@ cdef void engine_answers(Loader* loader) noexcept nogil:
         if worker.pid == 0:
             why = b"the kernel ended the process that loaded it (its log says why)"
         load_settle(loader, loader.plan.steps + task.position, task.by, &outcome, why, i + 1, task.queued)
-
-
-cdef void engine_run(Loader* loader) noexcept nogil:
-    # Load all that is planned; nothing new is asked for meanwhile.
-    cdef pollfd pollers[WORKERS_MOST]
-    cdef uint32_t n
-    while True:
-        engine_feed(loader)
-        n = pool_poll(loader, pollers)
-        if n == 0:
-            break
-        poll(pollers, n, HELD_AGAIN / 1000000 if loader.held else -1)
-        engine_answers(loader)
-    pool_end(loader)
 
 
 cdef void engine_close(Loader* loader) noexcept nogil:

@@ -114,6 +114,7 @@ cdef void load_settle(Loader* loader, const Step* step, const char* by, const Ou
     else:
         loader.states[step.module] = MODULE_FAILED
         loader.n_failed += 1
+        loader.n_idle += outcome.result == -ENODEV
         failure_keep(loader, name, why)
         # A driver that finds nothing to do is no fault (crc32c_intel without SSE 4.2, many a platform driver).
         log_why(loader, LOG_INFO if outcome.result == -ENODEV else LOG_ERROR, b"module", name, why)
@@ -189,7 +190,7 @@ cdef Outcome load_file(int directory, const char* path, const char* options, uin
 
 cdef bint is_live(Loader* loader, const char* name) noexcept nogil:
     # Whether the kernel has the module or is at it already. From 6.5 on a load of a module that is being loaded waits
-    # for it: a module that asks for itself through modprobe would wait for ever.
+    # for it: a module that asks for itself through modprobe would wait for ever. With `await_coming` only the first.
     cdef char path[512]
     cdef char state[16]
     cdef Text text = text_over(path, sizeof(path))
@@ -197,7 +198,8 @@ cdef bint is_live(Loader* loader, const char* name) noexcept nogil:
     put(&text, b"/sys/module/")
     put(&text, name)
     put(&text, b"/initstate")
-    return read_small(AT_FDCWD, path, state, sizeof(state)) > 0
+    return (read_small(AT_FDCWD, path, state, sizeof(state)) > 0
+            and (not loader.await_coming or starts(state, b"live") != NULL))
 
 
 cdef const char* load_missing(Loader* loader, const Module* record) noexcept nogil:

@@ -1,4 +1,5 @@
-# Messages: one record "<priority>tinykmod: what which: why" in the kernel's log, or a line on standard error.
+# Messages: one record "<priority>tinykmod: what which: why" in the kernel's log, or a line on standard error; for a
+# helper both.
 
 cdef extern from *:
     """
@@ -16,18 +17,16 @@ cdef enum:
 cdef void log_line(Loader* loader, int priority, const char* line) noexcept nogil:
     cdef char buffer[LINE_SIZE]
     cdef Text text = text_over(buffer, sizeof(buffer) - 1)
-    if loader.kmsg >= 0:
-        put_char(&text, c'<')
-        put_number(&text, priority)
-        put_char(&text, c'>')
-    elif priority >= LOG_INFO and not loader.verbose:
-        return
-    put(&text, b"tinykmod: ")
+    put(&text, b"<0>tinykmod: ")
+    buffer[1] = <char>(c'0' + priority)
     put(&text, line)
     # Without it a record waits on the console for the next one.
     buffer[text.used] = c'\n'
     text.used += 1
-    write(loader.kmsg if loader.kmsg >= 0 else 2, buffer, text.used)
+    if loader.kmsg >= 0:
+        write(loader.kmsg, buffer, text.used)
+    if (loader.kmsg < 0 or loader.helper) and (priority < LOG_INFO or loader.verbose):
+        write(2, buffer + 3, text.used - 3)
 
 
 cdef void log_why(Loader* loader, int priority, const char* what, const char* which,

@@ -58,6 +58,9 @@ cdef bint pool_start(Loader* loader, Worker* worker) noexcept nogil:
                 close(loader.workers[i].answers)
         close(orders[1])
         close(answers[0])
+        if loader.helper:
+            # It may outlive us, and whoever reads what we print waits for its end.
+            pool_silent()
         pool_work(loader, orders[0], answers[1])
     close(orders[0])
     close(answers[1])
@@ -69,6 +72,14 @@ cdef bint pool_start(Loader* loader, Worker* worker) noexcept nogil:
     worker.answers = answers[0]
     worker.yields = False
     return True
+
+
+cdef void pool_silent() noexcept nogil:
+    cdef int fd = open(b"/dev/null", O_RDWR | O_CLOEXEC)
+    if fd >= 0:
+        dup2(fd, 0)
+        dup2(fd, 1)
+        dup2(fd, 2)
 
 
 cdef void pool_work(const Loader* loader, int orders, int answers) noexcept nogil:

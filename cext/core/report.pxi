@@ -64,7 +64,8 @@ cdef void report(Loader* loader, Root* root) noexcept nogil:
     report_string(&report, buffer)
     report_put(&report, b',"seconds":')
     report_number(&report, (seam_now() - loader.started) / 1000000000)
-    report_disks(&report, root)
+    if root.value != NULL or not loader.helper:
+        report_disks(&report, root)
     report_modules(&report)
     report_coming(&report)
     report_deferred(&report)
@@ -74,6 +75,11 @@ cdef void report(Loader* loader, Root* root) noexcept nogil:
 
 
 cdef void report_headline(Text* text, Loader* loader, const Root* root) noexcept nogil:
+    if loader.helper and root.form == ROOT_NOT_SAID:
+        put(text, b"not all modules are loaded after ")
+        put_number(text, (seam_now() - loader.started) / 1000000000)
+        put(text, b" s")
+        return
     put(text, b"no root: ")
     if root.form == ROOT_NOT_SAID:
         put(text, b"the kernel command line has no root=")
@@ -250,7 +256,10 @@ cdef void report_modaliases(Report* report, const char* key, bint failed) noexce
 
 
 cdef void report_coming(Report* report) noexcept nogil:
-    # Modules that are in their init: /sys/module/NAME/initstate says `coming`.
+    # Modules that are in their init, and for how long: those of the workers, and what something else is loading, of
+    # which /sys/module/NAME/initstate says `coming`, but nothing since when.
+    cdef Loader* loader = report.loader
+    cdef uint32_t i
     cdef char batch[4096]
     cdef char path[300]
     cdef char state[16]
@@ -260,6 +269,10 @@ cdef void report_coming(Report* report) noexcept nogil:
     cdef int fd = open(b"/sys/module", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     cdef ssize_t n = read_directory(fd, batch, sizeof(batch)) if fd >= 0 else 0
     report_open(report, b"in_init")
+    for i in range(loader.n_workers):
+        if loader.workers[i].busy:
+            report_in_init(report, index_name(&loader.index, loader.workers[i].module),
+                           (seam_now() - loader.workers[i].begun) / 1000000000)
     while n > 0:
         at = 0
         name = directory_entry(batch, n, &at)
@@ -267,15 +280,40 @@ cdef void report_coming(Report* report) noexcept nogil:
             text = text_over(path, sizeof(path))
             put(&text, name)
             put(&text, b"/initstate")
-            if read_small(fd, path, state, sizeof(state)) > 0 and starts(state, b"coming") != NULL:
-                report_item(report)
-                report_string(report, name)
-                log_why(report.loader, LOG_ERROR, b"module", name, b"is still in its init")
+            if (read_small(fd, path, state, sizeof(state)) > 0 and starts(state, b"coming") != NULL
+                    and not report_has_worker(loader, name)):
+                report_in_init(report, name, -1)
             name = directory_entry(batch, n, &at)
         n = read_directory(fd, batch, sizeof(batch))
     if fd >= 0:
         close(fd)
     report_put(report, b"]")
+
+
+cdef bint report_has_worker(const Loader* loader, const char* name) noexcept nogil:
+    cdef uint32_t i
+    for i in range(loader.n_workers):
+        if loader.workers[i].busy and strcmp(index_name(&loader.index, loader.workers[i].module), name) == 0:
+            return True
+    return False
+
+
+cdef void report_in_init(Report* report, const char* name, int64_t seconds) noexcept nogil:
+    # SECONDS: -1 where they are not known.
+    cdef char buffer[64]
+    cdef Text text = text_over(buffer, sizeof(buffer))
+    put(&text, b"is still in its init")
+    report_item(report)
+    report_put(report, b'{"module":')
+    report_string(report, name)
+    if seconds >= 0:
+        report_put(report, b',"seconds":')
+        report_number(report, seconds)
+        put(&text, b" after ")
+        put_number(&text, seconds)
+        put(&text, b" s")
+    report_put(report, b"}")
+    log_why(report.loader, LOG_ERROR, b"module", name, buffer)
 
 
 cdef void report_deferred(Report* report) noexcept nogil:
@@ -284,8 +322,10 @@ cdef void report_deferred(Report* report) noexcept nogil:
     cdef char* line = list
     cdef char* end
     cdef char* tab
-    # debugfs is mounted for the time of the look, unless it is there: what is not asked for stays closed.
-    cdef bint mounted = mount(b"debugfs", b"/sys/kernel/debug", b"debugfs", 0, NULL) == 0
+    # debugfs is mounted for the time of the look, unless it is there: what is not asked for stays closed. Whoever
+    # calls a helper has it as it is.
+    cdef bint mounted = (not report.loader.helper
+                         and mount(b"debugfs", b"/sys/kernel/debug", b"debugfs", 0, NULL) == 0)
     read_small(AT_FDCWD, b"/sys/kernel/debug/devices_deferred", list, sizeof(list))
     if mounted:
         umount2(b"/sys/kernel/debug", MNT_DETACH)

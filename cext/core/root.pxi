@@ -9,6 +9,7 @@ cdef enum:
     ROOT_PARTLABEL = 5
     ROOT_NUMBER = 6  # MAJ:MIN, or a device number in hexadecimal
     ROOT_STRANGE = 7  # a form that is not known
+    ROOT_LIMIT = 30  # seconds that it is waited for, unless something else is said
     ROOT_MOST_SEEN = 64  # disks and partitions that the report can name
 
 
@@ -51,13 +52,29 @@ cdef void root_parse(Root* root, const char* cmdline) noexcept nogil:
     cmdline_get(cmdline, b"rootflags", &text)
     text = text_over(root.init, sizeof(root.init))
     cmdline_get(cmdline, b"init", &text)
-    root.limit = <int64_t>30 * 1000000000
+    root.limit = <int64_t>ROOT_LIMIT * 1000000000
     # The kernel mounts its root read-only unless `rw` comes later than `ro`.
     root.read_only = root.shell = True
     cmdline = cmdline_next(cmdline, &word)
     while cmdline != NULL:
         root_word(root, &word)
         cmdline = cmdline_next(cmdline, &word)
+    root_spec(root)
+
+
+cdef void root_await(Root* root, const char* spec, int64_t seconds) noexcept nogil:
+    # What coldplug waits for: SPEC, which is as root= has it, or NULL, for SECONDS.
+    cdef Text text
+    memset(root, 0, sizeof(Root))
+    text = text_over(root.spec, sizeof(root.spec))
+    if spec != NULL:
+        put(&text, spec)
+    root_spec(root)
+    root.limit = seconds * 1000000000
+
+
+cdef void root_spec(Root* root) noexcept nogil:
+    # Which form `spec` has.
     root_form(root, b"/dev/disk/by-uuid/", ROOT_UUID)
     root_form(root, b"/dev/disk/by-label/", ROOT_LABEL)
     root_form(root, b"/dev/disk/by-partuuid/", ROOT_PARTUUID)
@@ -77,7 +94,6 @@ cdef void root_parse(Root* root, const char* cmdline) noexcept nogil:
     if root.form == ROOT_NOT_SAID or root.form == ROOT_STRANGE:
         root.value = NULL
         root.wait = False
-        root.limit = 0
 
 
 cdef void root_word(Root* root, const Word* word) noexcept nogil:

@@ -67,6 +67,8 @@ cdef struct Loader:
     bint quiet  # modprobe -q: nothing is said of a name that is not found
     bint explain  # -n and -v say why as well
     bint check_live  # ask sysfs before each load: as PID 1 it costs more than it saves
+    bint await_coming  # and let the kernel wait for a module that something else is loading (coldplug)
+    bint helper  # not PID 1, but loads as it does: core/helper.pxi
     bint have_modules
     int modules_fd  # /lib/modules/RELEASE
     BootIndex index
@@ -75,6 +77,7 @@ cdef struct Loader:
     uint8_t* states  # one a module
     uint32_t n_loaded
     uint32_t n_failed
+    uint32_t n_idle  # of those: drivers that found no device
     Wanted* wanted
     uint32_t n_wanted
     uint32_t n_taken  # of `wanted`: they are in the plan; with one job load_next() takes them itself
@@ -95,7 +98,11 @@ cdef struct Loader:
     bint root_there
     bint mount_next  # only its filesystem is missing
     uint32_t hash  # the module that makes signatures quicker to check, until it is planned; NONE: there is none
+    bint equal  # no root is awaited: no module has to leave the processors to others
     bint walked  # what devices are seen now was made by drivers
+    char mark[40]  # UUID of the event that is to come back; empty: none is awaited
+    bint no_marks  # the kernel sends none
+    uint32_t settled  # 1 + the steps of the plan when all loads had ended and all events were read; 0: never yet
     bint closing  # nothing more is started
     uint16_t classes  # of drivers that are loaded; 0: all
     int gpu

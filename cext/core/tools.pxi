@@ -7,6 +7,9 @@ cdef struct Options:
     const char* release  # -S; modinfo: -k
     const char* field  # modinfo -F
     uint32_t jobs  # coldplug -j
+    const char* wait_root  # and its --wait-root, --timeout, --class
+    int64_t seconds
+    const char* classes
     bint quiet
     bint all
     bint dry_run
@@ -47,22 +50,37 @@ cdef bint has_char(const char* text, char c) noexcept nogil:
 cdef bint tool_options(Options* options, int argc, char** argv, int* first, const char* usage, const char* values,
                        const char* flags) noexcept nogil:
     # Options in front of the words: those of the letters VALUES with a word behind them, those of the letters FLAGS
-    # also together (-qn). False: a wrong one, and the usage was printed.
+    # also together (-qn). `-` among VALUES: coldplug's long ones. False: a wrong one, and the usage was printed.
     cdef const char* word
     cdef const char* value
+    cdef uint64_t number
     cdef int i = 1
     memset(options, 0, sizeof(Options))
     options.root = options.sysroot = b""
     options.jobs = JOBS_USUAL
+    options.seconds = ROOT_LIMIT
     while i < argc and argv[i][0] == c'-' and argv[i][1]:
         word = argv[i]
         i += 1
         if strcmp(word, b"--") == 0:
             break
-        if strcmp(word, b"--sysroot") == 0 and i < argc:
-            options.sysroot = argv[i]
-            i += 1
+        value = long_option(b"--sysroot", argc, argv, &i)
+        if value != NULL:
+            options.sysroot = value
             continue
+        if has_char(values, c'-'):
+            value = long_option(b"--wait-root", argc, argv, &i)
+            if value != NULL:
+                options.wait_root = value
+                continue
+            value = long_option(b"--class", argc, argv, &i)
+            if value != NULL:
+                options.classes = value
+                continue
+            value = long_option(b"--timeout", argc, argv, &i)
+            if value != NULL and parse_number(value, strlen(value), &number):
+                options.seconds = <int64_t>number
+                continue
         word = short_option(word) + 1
         if has_char(values, word[0]) and word[1] == 0 and i < argc:
             value = argv[i]
@@ -99,6 +117,19 @@ cdef bint tool_options(Options* options, int argc, char** argv, int* first, cons
             word += 1
     first[0] = i
     return True
+
+
+cdef const char* long_option(const char* name, int argc, char** argv, int* next) noexcept nogil:
+    # The value of the option NAME, if the word before NEXT is it: behind its `=`, or in the next word. NULL: not it.
+    cdef const char* after = starts(argv[next[0] - 1], name)
+    if after == NULL or (after[0] and after[0] != c'='):
+        return NULL
+    if after[0] == c'=':
+        return after + 1
+    if next[0] >= argc:
+        return NULL
+    next[0] += 1
+    return argv[next[0] - 1]
 
 
 cdef uint32_t tool_jobs(const char* value) noexcept nogil:
@@ -427,29 +458,6 @@ cdef char* read_whole_proc(const char* path, size_t* size) noexcept nogil:
     cdef ssize_t n = read_small(AT_FDCWD, path, out, 1 << 20) if out != NULL else -ENOMEM
     size[0] = <size_t>n if n > 0 else 0
     return out if n >= 0 else NULL
-
-
-cdef int coldplug_main(int argc, char** argv) noexcept nogil:
-    # coldplug [-nv] [-j JOBS] [-d ROOT] [-S VERSION] [--sysroot DIR]: load what the devices that are here ask for.
-    cdef Options options
-    cdef Loader loader
-    cdef int first
-    if not tool_options(&options, argc, argv, &first,
-                        b"coldplug [-nv] [-j JOBS] [-d ROOT] [-S VERSION] [--sysroot DIR]", b"dSj", b"nv"):
-        return 2
-    if not tool_open(&loader, &options):
-        return 1
-    # A dry run tells what this machine would get from nothing.
-    loader.check_live = not options.dry_run
-    loader.explain = True
-    # Serially where the order is what is asked for, or an index that has it stands in (core/textfiles.pxi).
-    loader.jobs = 1 if options.dry_run or loader.index.alias_text != NULL else options.jobs
-    coldplug_walk(&loader)
-    if loader.jobs > 1:
-        engine_run(&loader)
-    while load_next(&loader):
-        pass
-    return 1 if loader.n_failed else 0
 
 
 cdef int index_main(int argc, char** argv) noexcept nogil:

@@ -19,6 +19,13 @@ cdef void trace_write(Loader* loader) noexcept nogil:
         done += <size_t>n
 
 
+cdef void trace_start(Loader* loader) noexcept nogil:
+    if trace_begin(loader, loader.started, b"start"):
+        trace_text(loader, b"version", TINYKMOD_VERSION)
+        trace_text(loader, b"release", loader.release)
+        trace_end(loader)
+
+
 cdef bint trace_begin(Loader* loader, int64_t at, const char* event) noexcept nogil:
     # Start a line; False where the trace is off or full. trace_end() must follow a True.
     cdef Text* out = &loader.trace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from boot_cases import DEVICES, image, make_sysroot
 from make_tree import RELEASE
 
 from tinykmod import loaders
+from tinykmod.boot.rootdevice import RootDevice
 from tinykmod.boot.sysfs import modaliases
 from tinykmod.cli import coldplug, main
 
@@ -91,6 +93,41 @@ def test_config_lines_that_mean_nothing_are_told(root: Path, tmp_path: Path, run
     assert done.stderr.splitlines() == [f"tinykmod: {file}:2: nonsense: is no statement of modprobe.d"]
 
 
+def test_wrong_words_are_one_line(run_fake: Run) -> None:
+    wrong = (["--timeout", "x"], ["--timeout=-1"], ["--class", "bus,none"], ["--class="], ["--wait-root"],
+             ["--wait-root", "/dev/disk/by-id/x"], ["--wait-root="], ["word"], ["-q"])  # fmt: skip
+    for words in wrong:
+        done = run_fake("tinykmod", "coldplug", *words)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), words
+
+
+def test_classes_are_those_of_the_drivers(root: Path, tmp_path: Path, run_fake: Run) -> None:
+    sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
+    base = ("coldplug", "-j", "1", "-d", root, "-S", RELEASE, "--sysroot", sysroot)
+    done = run_fake("tinykmod", *base, "--class", "gpu,storage")
+    # What such a driver needs has no class.
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["base.ko", "crc.ko", "disk.ko"]
+    assert run_fake("tinykmod", *base, "--class=gpu").stdout == ""
+
+
+def test_a_driver_without_a_device_is_no_fault(root: Path, tmp_path: Path, run_fake: Run) -> None:
+    sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
+    base = ("coldplug", "-d", root, "-S", RELEASE, "--sysroot", sysroot)
+    for number, code in ((errno.ENODEV, 0), (errno.EINVAL, 1)):
+        assert run_fake("tinykmod", *base, fail={"sound": number}).returncode == code
+
+
+def test_what_is_live_is_left_alone_and_what_is_coming_is_not(root: Path, tmp_path: Path, run_fake: Run) -> None:
+    sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
+    for name, state in (("base", "live"), ("disk", "coming")):
+        (sysroot / "sys/module" / name).mkdir(parents=True)
+        (sysroot / "sys/module" / name / "initstate").write_text(f"{state}\n")
+    done = run_fake("tinykmod", "coldplug", "-d", root, "-S", RELEASE, "--sysroot", sysroot)
+    given = {line.split()[1] for line in done.stdout.splitlines()}
+    assert "disk.ko" in given
+    assert "base.ko" not in given
+
+
 def test_loading_needs_root(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,3 +136,85 @@ def test_loading_needs_root(
     monkeypatch.setattr(coldplug, "modaliases", lambda _: modaliases(sysroot))
     assert main(["coldplug", "-b", str(root), RELEASE]) == 1
     assert capsys.readouterr().err == "tinykmod: coldplug: loading modules needs root; --dry-run does not\n"
+
+
+class Machine:
+    """A kernel with DEVICES: loading `base` makes another appear; `sound` finds no device, `spare` is refused."""
+
+    def __init__(self, sysroot: Path) -> None:
+        self.sysroot = sysroot
+        self.given: list[str] = []
+        self.events: list[dict[str, str]] = []
+        self.lost = False
+        self.waits = 0
+
+    def finit_module(self, path: Path, options: str, flags: int) -> int:
+        name = path.name.partition(".")[0]
+        self.given.append(name)
+        if name == "base":
+            self.events.append({"ACTION": "add", "MODALIAS": "pci:packed"})
+        return {"sound": -errno.ENODEV, "spare": -errno.EINVAL}.get(name, 0)
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def read(self) -> list[dict[str, str]]:
+        events, self.events = self.events, []
+        return events
+
+    read_all = read
+
+    def wait(self, seconds: float) -> bool:
+        self.waits += 1
+        assert seconds <= 30
+        (self.sysroot / "sys/class/block/vda").mkdir(parents=True)
+        return True
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    devices = {"pci/1": "pci:sound1", "pci/2": "pci:disk1"}
+    made = Machine(make_sysroot(tmp_path / "sysroot", devices))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(coldplug, "modaliases", lambda: modaliases(made.sysroot))
+    monkeypatch.setattr(coldplug, "Linux", lambda: made)
+    monkeypatch.setattr(coldplug, "Uevents", lambda: made)
+    monkeypatch.setattr(coldplug, "RootDevice", lambda spec: RootDevice(spec, made.sysroot))
+    return made
+
+
+def test_what_drivers_make_appear_is_loaded_for_too(
+    root: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["coldplug", "-b", str(root), RELEASE]) == 0
+    assert machine.given[0] == "base"
+    assert sorted(machine.given) == ["base", "crc", "disk", "packed", "sound"]
+    assert machine.waits == 0
+    told = capsys.readouterr()
+    assert (told.out, told.err.rpartition("\r")[2]) == ("4 modules loaded, 0 failed, 0 were there\n", "")
+
+
+def test_a_root_is_waited_for_and_its_filesystem_loaded(root: Path, machine: Machine) -> None:
+    (machine.sysroot / "run/udev/data").mkdir(parents=True)
+    (machine.sysroot / "run/udev/data/b254:0").write_text("E:ID_FS_TYPE=sound\n")
+
+    def wait(seconds: float) -> bool:
+        directory = machine.sysroot / "sys/class/block/vda"
+        directory.mkdir(parents=True)
+        (directory / "dev").write_text("254:0\n")
+        return True
+
+    machine.wait = wait  # type: ignore[method-assign]
+    words = ["coldplug", "-b", str(root), RELEASE, "--class", "gpu", "--wait-root", "/dev/vda"]
+    assert main(words) == 0
+    # No driver of a display is there; the module of the filesystem is what its alias leads to.
+    assert machine.given == ["base", "sound"]
+
+
+def test_the_limit_of_the_wait_is_told(root: Path, machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["coldplug", "-b", str(root), RELEASE, "--wait-root", "/dev/sdz", "--timeout", "0"]) == 1
+    told = capsys.readouterr().err.rpartition("\r")[2]
+    assert told == "tinykmod: coldplug: no root: root=/dev/sdz is not there after 0 s\n"
+    assert main(["coldplug", "-b", str(root), RELEASE, "--wait-root", "nonsense"]) == 1

@@ -423,3 +423,35 @@ def test_a_softdep_of_the_configuration_is_in_the_image(
     (root / "etc/modprobe.d").mkdir(parents=True)
     (root / "etc/modprobe.d/x.conf").write_text("softdep nvme pre: nls_cp850\n")
     assert make(root=root).modules["nls_cp850"] == "softdep of nvme"
+
+
+def test_modules_load_d_goes_in_with_its_modules_when_asked(
+    make: Make, small: Path, kernel: Kernel, tmp_path: Path
+) -> None:
+    root = compressed_copy(small, kernel, tmp_path / "root", "", bytes)
+    listed = {
+        "etc/modules-load.d/a.conf": "# e1000e\n\n  nls-cp850 \nnot-there\n",
+        "etc/modules-load.d/b.conf": "",
+        "etc/modules-load.d/README": "cirrus\n",
+        "usr/lib/modules-load.d/a.conf": "cirrus\n",
+        "usr/lib/modules-load.d/b.conf": "cirrus\n",
+        "usr/lib/modules-load.d/c.conf": "cirrus\n",
+        "srv/real.conf": "; all of it\ne1000e\n",
+    }
+    for name, text in listed.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "etc/modules-load.d/c.conf").symlink_to("/dev/null")
+    (root / "etc/modules-load.d/d.conf").symlink_to("/srv/real.conf")
+    without = make(root=root)
+    assert not [path for path in unpack(without) if "modules-load" in path]
+    image = make(root=root, modules_load=True)
+    assert image.warnings == ["/etc/modules-load.d/a.conf: not-there: no such module"]
+    files = {path: entry.data.decode() for path, entry in unpack(image).items() if path.endswith(".conf")}
+    assert files == {
+        "etc/modules-load.d/a.conf": listed["etc/modules-load.d/a.conf"],
+        "etc/modules-load.d/d.conf": listed["srv/real.conf"],
+    }
+    assert image.modules["nls_cp850"] == "/etc/modules-load.d/a.conf"
+    assert image.modules["e1000e"] == "/etc/modules-load.d/d.conf"
+    assert "cirrus" not in image.modules

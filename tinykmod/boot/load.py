@@ -40,12 +40,20 @@ def rank(classes: DriverClass) -> int:
     return 2 if classes & DriverClass.GPU else 3
 
 
-def plan(index: Index, modaliases: Iterable[str], command_line: str = "") -> list[Step]:
-    """What MODALIASES ask for, in the order in which the loader would load it. Each counts once."""
+def plan(
+    index: Index, modaliases: Iterable[str], command_line: str = "", classes: DriverClass | None = None
+) -> list[Step]:
+    """What MODALIASES ask for, in the order in which the loader would load it. Each counts once.
+
+    Of drivers only those of CLASSES.
+    """
     requests: dict[str, Step] = {}
     for modalias in dict.fromkeys(modaliases):
         for match in index.match(modalias):
             filtered = index.is_blacklisted(match.module) if not match.builtin else True
+            if classes is not None and not filtered:
+                record = index.module(match.module)
+                filtered = not record.classes & classes and ModuleFlag.HASH not in record.flags
             if not filtered and not cmdline.blacklists(command_line, match.module):
                 requests.setdefault(match.module, Step(match.module, "modalias", modalias))
     ranked = sorted(requests.values(), key=lambda step: rank(index.module(step.module).classes))
@@ -60,13 +68,19 @@ def options_of(index: Index, step: Step, command_line: str) -> str:
 
 
 def load(
-    index: Index, steps: Iterable[Step], system: System | None, directory: Path, command_line: str = ""
+    index: Index,
+    steps: Iterable[Step],
+    system: System | None,
+    directory: Path,
+    command_line: str = "",
+    failed: set[str] | None = None,
 ) -> Iterator[Loaded]:
     """Load STEPS in order from DIRECTORY (/lib/modules/RELEASE). What needs a module that failed is not tried.
 
-    Without a SYSTEM nothing is loaded, and what is tried succeeds.
+    Without a SYSTEM nothing is loaded, and what is tried succeeds. FAILED are the modules that were tried in vain
+    before; those of STEPS are added to it.
     """
-    failed: set[str] = set()
+    failed = set() if failed is None else failed
     for step in steps:
         module = index.module(step.module)
         note = install_note(index, step.module)

@@ -40,6 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SRC:DST",
         help="put a file of this machine into the image; repeatable",
     )
+    parser.add_argument(
+        "--modules-load", action="store_true", help="put the root's modules-load.d in, with the modules that it names"
+    )
     parser.add_argument("--busybox", type=Path, metavar="PATH", help="a static busybox, for a rescue shell")
     parser.add_argument("--arch", help="machine that the image is for, as uname -m says it (default: this one)")
     parser.add_argument("-v", "--verbose", action="store_true", help="print each module and why it is in the image")
@@ -58,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         args.compress,
         [_file(text) for text in args.file],
         args.busybox,
+        args.modules_load,
         args.config,
         read_plan(args.plan) if args.plan else None,
     )

@@ -31,7 +31,7 @@ from elftools.elf.segments import InterpSegment
 from tinykmod import __version__
 from tinykmod.errors import TinykmodError
 from tinykmod.files import check_place, replacing
-from tinykmod.image import cpio, kernel_config
+from tinykmod.image import cpio, kernel_config, modules_load
 from tinykmod.image.select import select
 from tinykmod.index.compiler import compile_index, install_notes
 from tinykmod.index.reader import Index
@@ -67,6 +67,8 @@ class Request:
     #: (file on this machine, absolute path in the image)
     files: Sequence[tuple[Path, str]] = ()
     busybox: Path | None = None
+    #: Whether the root's modules-load.d goes in, with the modules that it names.
+    modules_load: bool = False
     #: Files and directories instead of the root's modprobe.d.
     config: Sequence[Path] | None = None
     #: What the loader begins with.
@@ -100,7 +102,9 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
     _check_machine(request.loader, tree)
     modprobe_config = read_config(request.root, paths=request.config)
     whole = Index(compile_index(tree, modprobe_config), verify=False)
-    chosen = select(tree, whole, request.classes, request.add, config)
+    files_to_load = modules_load.read(request.root) if request.modules_load else []
+    listed = modules_load.names(files_to_load)
+    chosen = select(tree, whole, request.classes, request.add, config, listed)
     modules = [tree.by_name[name] for name in chosen]
     unpacked = {
         module.name: uncompressed(module.path)
@@ -119,7 +123,7 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
     index = Index(data, verify=False)
     home = f"lib/modules/{tree.release}"
     texts = {INDEX_NAME: data, **_text_files(modules, index)}
-    own = [*system, *(cpio.regular(f"{home}/{name}", text) for name, text in texts.items())]
+    own = [*system, *files_to_load, *(cpio.regular(f"{home}/{name}", text) for name, text in texts.items())]
     entries = {entry.path: entry for entry in own}
     files = {f"{home}/{index.path(module.name)}": module for module in modules}
     for entry in given:
@@ -139,7 +143,8 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
 
     with replacing(request.output) as out, _compressor(request.compress, out) as packed:
         cpio.write(packed, contents(), mtime)
-    notes = [*install_notes(modprobe_config), *plan_notes(request.plan, chosen)]
+    missing = [f"{where}: {name}: no such module" for name, where in listed.items() if not whole.lookup(name)]
+    notes = [*install_notes(modprobe_config), *plan_notes(request.plan, chosen), *missing]
     return Image(request.output, request.output.stat().st_size, chosen, [*modprobe_config.warnings, *notes])
 
 

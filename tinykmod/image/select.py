@@ -60,9 +60,16 @@ def with_behind(classes: DriverClass) -> DriverClass:
 
 
 def select(
-    tree: ModuleTree, index: Index, classes: DriverClass, add: Iterable[str], kernel_config: Mapping[str, str]
+    tree: ModuleTree,
+    index: Index,
+    classes: DriverClass,
+    add: Iterable[str],
+    kernel_config: Mapping[str, str],
+    listed: Mapping[str, str],
 ) -> dict[str, str]:
     """The modules for CLASSES and those of ADD (names or aliases), with all they need: name -> reason, in tree order.
+
+    Those of LISTED, name or alias -> reason, as well: there a name that leads nowhere is none.
 
     INDEX is of the whole tree: it says which modules a name or alias leads to, here as at boot. What modules
     need is followed to the end: dependencies, softdeps, weakdeps, and what they have the kernel load by name.
@@ -80,6 +87,8 @@ def select(
     put((name for name in index.names if index.module(name).flags & ModuleFlag.HASH), "checks modules' signatures")
     for name in add:
         put(_named(index, name), f"--add {name}")
+    for name, reason in listed.items():
+        put(_modules(index, name), reason)
     behind = with_behind(classes)
     for module in tree.modules:
         if served := index.module(module.name).classes & behind:

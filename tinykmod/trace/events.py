@@ -17,6 +17,7 @@ EVENTS: dict[str, dict[str, type]] = {
     "module": {"name": str, "why": str, "by": str, "dur": int, "result": int},
     "dropped": {"name": str, "why": str, "by": str},
     "left": {"name": str, "worker": int, "dur": int},
+    "settled": {"modules": int, "failed": int},
     "root": {"device": str, "spec": str},
     "mounted": {"device": str, "type": str},
     "behind": {"modalias": str},

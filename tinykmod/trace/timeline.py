@@ -23,6 +23,7 @@ MOMENTS = {
     "start": "init started (tinykmod {version}, kernel {release})",
     "index": "index: {modules} modules, {bytes} bytes",
     "fallback": "no index, the text files instead: {why}",
+    "settled": "settled: all devices looked at, no load under way; {modules} modules loaded, {failed} failed",
     "root": "root device there: {device} ({spec})",
     "mounted": "root mounted: {device}, {type}",
     "left": "{name} is still in its init; the boot goes on without it",
