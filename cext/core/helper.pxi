@@ -39,7 +39,7 @@ cdef int coldplug_main(int argc, char** argv) noexcept nogil:
         events = uevent_open()
         if events < 0:
             log_why(&loader, LOG_ERROR, b"socket", b"uevents", strerror(-events))
-    if loader.helper and root.value != NULL:
+    if root.value != NULL:
         engine_plan(&loader)
     coldplug_walk(&loader)
     loader.walked = True

@@ -40,6 +40,7 @@ from tinykmod.kmod.config import read_config
 from tinykmod.kmod.depmod_record import pack, unpack
 from tinykmod.modules import elf
 from tinykmod.modules.tree import read_tree
+from tinykmod.trace.plan import Load, Plan
 
 core: Any = sanitized.core
 SECONDS = 100
@@ -302,7 +303,8 @@ def make_root(root: Path) -> Path:
     make_tree(root, MODULES, builtin={"kernel_part": ["fs-part"]}, config=CONFIG)
     directory = root / "lib/modules" / RELEASE
     tree = read_tree(root, RELEASE)
-    (directory / "tinykmod.tki").write_bytes(compile_index(tree, read_config(root)))
+    plan = Plan(["pci:v1d2sv3"], {module.name: Load(1000) for module in tree.modules})
+    (directory / "tinykmod.tki").write_bytes(compile_index(tree, read_config(root), plan=plan))
     for name, data in depmod.make(tree).files.items():
         (directory / name).write_bytes(data)
     return directory
@@ -425,6 +427,8 @@ def in_ways(loader: Loader, root: Path) -> Iterator[Callable[[], tuple[int, byte
     words: list[tuple[str | Path, ...]] = [
         ("modprobe", "-aDv", *where, *NAMES),
         ("tinykmod", "coldplug", "-v", *where),
+        # With a root to wait for it begins with the plan.
+        ("tinykmod", "coldplug", "--wait-root", "LABEL=none", *where),
         ("modprobe", "-r", *where, *NAMES),
         ("modinfo", "-b", root, "-k", RELEASE, *NAMES),
         ("modprobe", *where, "mine", "a=b c", "d"),

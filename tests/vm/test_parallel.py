@@ -55,7 +55,7 @@ def test_modules_load_beside_each_other_each_after_what_it_needs(start, disk, in
     assert any(later < end for (_, end), (later, _) in pairwise(spans))
     assert all(event["queued"] <= event["t"] for event in found.values())
     assert not events(result, "dropped")
-    # What makes signatures quicker to check takes no worker from what leads to the root, and comes before most others.
+    # What makes signatures quicker to check takes nothing from what leads to the root, and comes before most others.
     assert found["virtio_pci"]["t"] <= found["sha256_ssse3"]["t"]
     later = [event for event in found.values() if event["t"] > found["sha256_ssse3"]["t"] and event["worker"]]
     assert len(later) > len(found) / 4

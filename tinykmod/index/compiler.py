@@ -378,7 +378,8 @@ class _Compiler:
         def measure(name: str) -> int:
             if name not in length:
                 length[name] = 0  # softdeps and a plan made by hand may go in a circle
-                length[name] = loads[name].took + max((after + measure(other) for other, after in waits[name]), default=0)
+                behind = max((after + measure(other) for other, after in waits[name]), default=0)
+                length[name] = loads[name].took + behind
             return length[name]
 
         for name in loads:

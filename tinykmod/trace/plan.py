@@ -66,7 +66,8 @@ def plan_of(trace: Iterable[Event], source: str) -> Plan:
 
 def format_plan(plan: Plan, release: str) -> str:
     """PLAN as text; RELEASE is the kernel's on which the boot was recorded."""
-    lines = [f"# tinykmod plan, from a boot of {' '.join(release.split())}", *(f"root {alias}" for alias in plan.root)]
+    lines = [f"# tinykmod plan, from a boot of {' '.join(release.split())}"]
+    lines += (f"root {alias}" for alias in plan.root)
     for name, load in plan.modules.items():
         made = f" {load.maker} {load.after / 1000:.3f}" if load.maker else ""
         lines.append(f"module {name} {load.took / 1000:.3f}{made}")
