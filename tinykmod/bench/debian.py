@@ -250,7 +250,8 @@ def _unpack_closure(packages: Sequence[str], options: list[str], shelf: Path) ->
 def _unpack_into(deb: Path, tree: Path) -> None:
     """DEB's files in TREE, whose links to directories stay; without documentation."""
     tar = ["tar", "-x", "-C", str(tree), "--keep-directory-symlink"]
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as source:
+    pack = ["dpkg-deb", "--fsys-tarfile", str(deb)]
+    with subprocess.Popen(pack, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as source:
         done = subprocess.run([*tar, *(f"--exclude=./usr/share/{name}" for name in _UNREAD)], stdin=source.stdout,
                               capture_output=True, text=True, check=False)  # fmt: skip
     if source.returncode or done.returncode:
