@@ -209,11 +209,13 @@ def stays(result, *words):
         assert word in result.console, result.tail(40)
 
 
-def test_no_root_is_a_report_and_no_panic(start):
+def test_no_root_is_a_report_and_no_panic_and_no_shell_where_it_is_forbidden(start, own_image):
     absent = "deadbeef-0f4b-4d8e-9a41-3f2d8c6b1a02"
-    words = f"root=UUID={absent} rd.tinykmod.timeout=3"
-    result = start(words, machine=NO_DISK, stop_on=NO_ROOT_END, linger=5)
-    stays(result, f"tinykmod: no root: root=UUID={absent}", "no disk has appeared", "modules: ", "acpi:PNP0103:")
+    words = f"root=UUID={absent} rd.tinykmod.timeout=3 rd.shell=0"
+    result = start(words, machine=NO_DISK, initrd=own_image, stop_on=NO_ROOT_END, linger=5)
+    stays(result, f"tinykmod: no root: root=UUID={absent}", "no disk has appeared", "modules: ", "acpi:PNP0103:",
+          "tinykmod: no shell (rd.shell=0): still waiting for the root")  # fmt: skip
+    assert "first: " not in result.console
 
 
 def test_rootwait_waits_and_says_for_what(start):

@@ -95,7 +95,7 @@ def test_systemd_starts_clean_and_its_udev_loads_the_rest(start, debian_disk):
     assert {at: words[2] for at, words in mounts.items()} == {
         "/": "ext4", "/dev": "devtmpfs", "/proc": "proc", "/sys": "sysfs", "/run": "tmpfs",
     }  # fmt: skip
-    assert {"nosuid", "nodev", "mode=755"} <= set(mounts["/run"][3].split(","))
+    assert {"nosuid", "nodev", "mode=755", "nr_inodes=819200"} <= set(mounts["/run"][3].split(","))
     assert len(told("mount")) == len(mounts), "nothing is mounted twice"
     # The loader's record, where the real system finds it.
     assert any(line.startswith("loaded ") for line in told("journal"))
