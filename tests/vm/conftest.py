@@ -86,6 +86,7 @@ def vfat_disk(busybox: Path, shared_dir: Path) -> Callable[[str], Path]:
                 (tree / name).mkdir()
             shutil.copy(busybox, tree / "bin/busybox")
             (tree / "sbin/init").write_text(init_script)
+            (tree / "sbin/report").write_text(REPORTING_INIT)
             with path.open("wb") as file:
                 file.truncate(16 << 20)
             mkfs = shutil.which("mkfs.vfat", path="/usr/sbin:/sbin")
