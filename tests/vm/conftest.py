@@ -17,7 +17,7 @@ from once import once
 from tinykmod.bench.debian import Kernel
 from tinykmod.bench.disk import REPORTING_INIT, make_root_disk
 from tinykmod.bench.machines import VIRTIO_BLK
-from tinykmod.bench.qemu import BootResult, boot
+from tinykmod.bench.qemu import BootResult, boot, unpack_vmlinux
 from tinykmod.image import cpio
 from tinykmod.index.schema import checksum
 from tinykmod.modules.compression import decompress
@@ -139,15 +139,7 @@ def own_image(kernel, busybox, run_tinykmod: Callable, shared_dir: Path, tmp_pat
 def vmlinux(kernel: Kernel, shared_dir: Path) -> Path:
     """The kernel uncompressed, which QEMU starts directly: under TCG a boot is a third shorter so."""
 
-    def make(path: Path) -> None:
-        # The kernel's Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length.
-        packed = kernel.vmlinuz.read_bytes()
-        offset, length = struct.unpack_from("<II", packed, 0x248)
-        begin = (packed[0x1F1] + 1) * 512 + offset
-        # Behind the compressed data are four bytes of the kernel's size, which are no xz padding.
-        path.write_bytes(decompress(packed[begin : begin + length - 4], str(kernel.vmlinuz)))
-
-    return once(shared_dir / "vmlinux", make)
+    return once(shared_dir / "vmlinux", lambda path: path.write_bytes(unpack_vmlinux(kernel.vmlinuz)))
 
 
 @pytest.fixture(scope="session")
