@@ -104,6 +104,8 @@ echo "pid $$ words $*"
 echo "to stderr" >&2
 for at in /proc/mounts /sys/bus /dev/null /run/tinykmod/trace.jsonl; do [ -e $at ] && echo "has $at"; done
 echo "root $($bb grep ' / ' /proc/mounts | $bb tr '\\n' ';')"
+echo "mask $(umask)"
+$bb grep -E '^Sig(Blk|Ign)' /proc/1/status
 echo "open $(for at in /proc/1/fd/*; do [ -e $at ] && echo -n \"${at##*/} \"; done)"
 $bb touch /touched && echo "wrote"
 $bb sync
@@ -115,6 +117,10 @@ $bb poweroff -f
     assert "to stderr" in said
     assert {f"has {at}" for at in ("/proc/mounts", "/sys/bus", "/dev/null", "/run/tinykmod/trace.jsonl")} <= set(said)
     assert "wrote" in said
+    assert "mask 0022" in said
+    # What is blocked or ignored stays so through an exec. busybox's shell itself ignores SIGQUIT.
+    masks = {words[0]: int(words[1], 16) for words in map(str.split, said) if words[:1] in (["SigBlk:"], ["SigIgn:"])}
+    assert masks == {"SigBlk:": 0, "SigIgn:": 1 << 2}
     [root] = [line for line in said if line.startswith("root ")]
     assert "/dev/vda / ext4 rw,noatime" in root
     # 10 is the script itself, which the shell holds open.
