@@ -1,5 +1,5 @@
 # What people run: `make demo`, `make test`, `make check`, `make build`, `make bench`, `make bench-depmod`,
-# `make sanitize`, `make clean`.
+# `make soak`, `make sanitize`, `make clean`.
 # Everything Python lives in .venv; what Debian must provide is checked, and installed where that is allowed,
 # by scripts/setup_system.sh.
 
@@ -12,7 +12,7 @@ SOURCES := $(shell find cext -name '*.py[xd]' -o -path 'cext/*.pxi' -o -path 'ce
 	tinykmod/__init__.py
 BUILD_NEEDS = $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d ,)
 
-.PHONY: demo test build check bench bench-depmod sanitize clean system-%
+.PHONY: demo test build check bench bench-depmod soak sanitize clean system-%
 
 demo: system-demo build
 	$(RUN) scripts/demo.py
@@ -36,6 +36,10 @@ bench: system-demo build
 
 bench-depmod: system-test build
 	$(RUN) scripts/bench_depmod.py --update
+
+# Two hundred boots, for hours; what was interrupted goes on.
+soak: system-demo build
+	$(RUN) scripts/soak.py
 
 # Damage never tried before, for minutes; then the tests of what is read, with the sanitized core.
 sanitize: system-test build

@@ -38,7 +38,8 @@ cdef void boot_main(char** argv) noexcept nogil:
         loader.walked = True
         boot_filesystem(&loader, root.types, URGENT_FILESYSTEM)
     crash_try(loader.cmdline, crashed)
-    boot_disks(&loader, &root)
+    # Those whose drivers are built into the kernel were there before the socket was.
+    boot_disks_announced(&loader, &root, events)
     boot_loop(&loader, &root, events)
     break_at(&loader, &root, BREAK_HANDOVER)
     handover(&loader, &root, argv)
@@ -46,12 +47,14 @@ cdef void boot_main(char** argv) noexcept nogil:
 
 
 cdef const char* boot_mounts(int* refused) noexcept nogil:
-    # What an image may lack, and what systemd's INITRD_INTERFACE expects. The last that failed, or NULL.
+    # What an image may lack, and what systemd's INITRD_INTERFACE expects; it takes /run as it is, so that has
+    # systemd's own limits (the journal's size goes by them). The last that failed, or NULL.
     cdef const char* failed = NULL
     failed = boot_mount_at(b"/dev", b"devtmpfs", MS_NOSUID, b"mode=0755", failed, refused)
     failed = boot_mount_at(b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, failed, refused)
     failed = boot_mount_at(b"/sys", b"sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, failed, refused)
-    return boot_mount_at(b"/run", b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=0755", failed, refused)
+    return boot_mount_at(b"/run", b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=0755,size=20%,nr_inodes=800k", failed,
+                         refused)
 
 
 cdef const char* boot_mount_at(const char* target, const char* kind, unsigned long flags, const char* data,
@@ -139,9 +142,21 @@ cdef void boot_other_kernels(Loader* loader) noexcept nogil:
 
 
 cdef void boot_disks(Loader* loader, Root* root) noexcept nogil:
-    # Block devices whose drivers are built into the kernel were there before the socket was.
+    # Look at every block device that is there.
+    boot_each_disk(loader, root, False)
+
+
+cdef void boot_disks_announced(Loader* loader, Root* root, int events) noexcept nogil:
+    # Have the kernel announce every block device once more. It does not announce one whose partitions it is still
+    # looking for: to open that would be to wait with it, for ever where the disk does not answer.
+    boot_each_disk(loader, root, events >= 0)
+
+
+cdef void boot_each_disk(Loader* loader, Root* root, bint announce) noexcept nogil:
     cdef char batch[4096]
     cdef char buffer[4096]
+    cdef char path[300]
+    cdef Text text
     cdef Event event
     cdef ssize_t n, at
     cdef const char* name
@@ -153,8 +168,15 @@ cdef void boot_disks(Loader* loader, Root* root) noexcept nogil:
         at = 0
         name = directory_entry(batch, n, &at)
         while name != NULL:
-            sysfs_event(fd, name, buffer, sizeof(buffer), &event)
-            root_consider(loader, root, &event)
+            if announce:
+                text = text_over(path, sizeof(path))
+                put(&text, b"/sys/class/block/")
+                put(&text, name)
+                put(&text, b"/uevent")
+                write_small(path, b"add\n")
+            else:
+                sysfs_event(fd, name, buffer, sizeof(buffer), &event)
+                root_consider(loader, root, &event)
             name = directory_entry(batch, n, &at)
         n = read_directory(fd, batch, sizeof(batch))
     close(fd)
@@ -173,7 +195,7 @@ cdef void boot_events(Loader* loader, Root* root, int events) noexcept nogil:
             loader.mark[0] = 0
             if loader.have_modules:
                 coldplug_walk(loader)
-            boot_disks(loader, root)
+            boot_disks_announced(loader, root, events)
             if events < 0:
                 return
         elif strcmp(event.action, b"add") == 0 or strcmp(event.action, b"change") == 0:
@@ -202,7 +224,7 @@ cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
             if mounted:
                 engine_close(loader)
             else:
-                boot_rescue(loader, root)
+                boot_rescue(loader, root, events)
         if mounted:
             until = engine_drained(loader)
             if until == 0:
@@ -223,7 +245,7 @@ cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
             read_all(loader, root, events)
             if root.found:
                 continue
-            boot_rescue(loader, root)
+            boot_rescue(loader, root, events)
         now = seam_now()
         if now - said >= <int64_t>WAIT_LINE * 1000000000:
             said = now
@@ -361,21 +383,20 @@ cdef void boot_behind(Loader* loader, const Root* root) noexcept nogil:
         put(&text, b"/..")
 
 
-cdef void boot_rescue(Loader* loader, Root* root) noexcept nogil:
+cdef void boot_rescue(Loader* loader, Root* root, int events) noexcept nogil:
     # The report, once, then a shell if the image has one. The boot goes on when the shell ends, or if the root comes.
     cdef bint shell = root.shell and access(b"/bin/sh", X_OK) == 0
     if not root.reported:
         report(loader, root)
         if shell:
             log_line(loader, LOG_ERROR, b"a shell follows; its end lets the boot go on")
-        elif root.value != NULL:
-            log_line(loader, LOG_ERROR, b"no shell in this image (/bin/sh); still waiting for the root")
         else:
-            log_line(loader, LOG_ERROR, b"no shell in this image (/bin/sh); PID 1 stays")
+            log_why(loader, LOG_ERROR, b"no shell", either(root.shell, b"in this image (/bin/sh)", b"(rd.shell=0)"),
+                    either(root.value != NULL, b"still waiting for the root", b"PID 1 stays"))
     root.reported = True
     if shell:
         run_shell()
-        boot_disks(loader, root)
+        boot_disks_announced(loader, root, events)
 
 
 cdef void run_shell() noexcept nogil:

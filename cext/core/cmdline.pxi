@@ -77,6 +77,14 @@ cdef bint cmdline_get(const char* text, const char* key, Text* value) noexcept n
     return found
 
 
+cdef bint cmdline_shell(const char* text) noexcept nogil:
+    # Whether rd.shell= lets a shell run.
+    cdef char buffer[8]
+    cdef Text value = text_over(buffer, sizeof(buffer))
+    cmdline_get(text, b"rd.shell", &value)
+    return strcmp(buffer, b"0") != 0 and strcmp(buffer, b"no") != 0
+
+
 cdef void cmdline_options(const char* text, const char* module, Text* options) noexcept nogil:
     # Append what the command line gives to MODULE (`MODULE.PARAM[=VALUE]`, in order) as finit_module wants it: only
     # the module's part of the key is normalised, a value with blanks is quoted if it has no quotes of its own,

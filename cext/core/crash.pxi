@@ -74,8 +74,9 @@ cdef void crash_seen(int signal) noexcept nogil:
         argv[0] = <char*>AFTER_CRASH
         execv(b"/proc/self/exe", argv)
         execv(b"/init", argv)
+    read_small(AT_FDCWD, b"/proc/cmdline", words, sizeof(words))
     while True:
-        if access(b"/bin/sh", X_OK) == 0:
+        if cmdline_shell(words) and access(b"/bin/sh", X_OK) == 0:
             run_shell()
         else:
             pause()

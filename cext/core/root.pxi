@@ -54,7 +54,8 @@ cdef void root_parse(Root* root, const char* cmdline) noexcept nogil:
     cmdline_get(cmdline, b"init", &text)
     root.limit = <int64_t>ROOT_LIMIT * 1000000000
     # The kernel mounts its root read-only unless `rw` comes later than `ro`.
-    root.read_only = root.shell = True
+    root.read_only = True
+    root.shell = cmdline_shell(cmdline)
     cmdline = cmdline_next(cmdline, &word)
     while cmdline != NULL:
         root_word(root, &word)
@@ -114,9 +115,6 @@ cdef void root_word(Root* root, const Word* word) noexcept nogil:
         root.limit = seconds
     elif is_number and word_is(word, b"rootdelay"):
         root.delay = seconds
-    elif word_is(word, b"rd.shell"):
-        root.shell = word.value == NULL or not (same_name(word.value, word.n_value, b"0")
-                                                or same_name(word.value, word.n_value, b"no"))
     elif word_is(word, b"rd.break"):
         root.breaks |= break_bit(word)
 

@@ -33,7 +33,7 @@ Dir::State::lists "{base}/state/lists";
 Dir::Cache "{base}/cache";
 """)
 
-    def add(self, name, version, depends="", files=()):
+    def add(self, name, version, depends="", files=(), essential=False):
         """Put package NAME there, with FILES (path -> text), in place of what had that name."""
         tree = self.base / "tree"
         for path, text in dict(files).items():
@@ -41,6 +41,7 @@ Dir::Cache "{base}/cache";
             (tree / path).write_text(text)
         control = f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: x <x@example.org>\n"
         control += f"Depends: {depends}\n" if depends else ""
+        control += "Essential: yes\n" if essential else ""
         (tree / "DEBIAN").mkdir(parents=True)
         (tree / "DEBIAN/control").write_text(f"{control}Description: x\n")
         deb = self.pool / f"{name}_{version}_amd64.deb"
@@ -148,6 +149,65 @@ def test_broken_download_leaves_nothing_that_looks_whole(archive):
         debian.fetch_kernel()
     assert not list(debian.cache_dir().rglob("*.deb"))
     assert not list(debian.cache_dir().glob("kernels/*/*"))
+
+
+@pytest.fixture
+def system(archive):
+    """An archive of an essential package, one that nothing needs, and an init with what it needs."""
+    archive.add("shell", "1", files={"bin/sh": "shell", "usr/share/doc/shell/README": "read"}, essential=True)
+    archive.add("init", "1:1", depends="libinit", files={"sbin/init": "init"})
+    archive.add("libinit", "1", files={"lib/x/libinit.so": "first", "usr/lib/x/more.so": ""})
+    archive.add("spare", "1", files={"usr/bin/spare": ""})
+    archive.update()
+    return archive
+
+
+def test_root_has_the_essential_packages_those_named_and_what_they_need(system, capfd):
+    root = debian.fetch_root(["init"])
+    found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and not path.is_symlink()}
+    assert found == {"usr/bin/sh", "usr/sbin/init", "usr/lib/x/libinit.so", "usr/lib/x/more.so"}
+    assert (root / "lib").readlink().name == "lib"
+    assert (root / "sbin/init").read_text() == "init"
+    assert root.is_relative_to(debian.cache_dir())
+    assert debian.fetch_root(["init"]) == root
+    assert capfd.readouterr() == ("", "")
+
+
+def test_root_of_newer_packages_takes_the_place_of_the_cached_one(system):
+    first = debian.fetch_root(["init"])
+    system.add("libinit", "2", files={"lib/x/libinit.so": "second"})
+    system.update()
+    assert (debian.fetch_root(["init"]) / "lib/x/libinit.so").read_text() == "second"
+    assert not first.exists()
+
+
+def test_without_the_archive_the_cached_root_serves_with_a_notice(system, capfd):
+    first = debian.fetch_root(["init"])
+    shutil.rmtree(system.pool)
+    for lists in (system.base / "state/lists", debian.cache_dir() / "apt"):
+        shutil.rmtree(lists, ignore_errors=True)
+    assert debian.fetch_root(["init"]) == first
+    notice = capfd.readouterr().err
+    assert notice.count("\n") == 1
+    assert f"going on with {first} from the cache" in notice
+
+
+def test_a_package_that_cannot_be_unpacked_leaves_no_root(system):
+    deb = system.packages["libinit"][0]
+    system.add("libinit", "3", files={"lib/x/libinit.so": "third"})
+    whole = deb.with_name("libinit_3_amd64.deb").read_bytes()
+    subprocess.run(["ar", "d", deb.with_name("libinit_3_amd64.deb"), "data.tar"], check=True)
+    broken = deb.with_name("libinit_3_amd64.deb").read_bytes()
+    assert len(broken) < len(whole)
+    text = system.packages["libinit"][1].replace(
+        hashlib.sha256(whole).hexdigest(), hashlib.sha256(broken).hexdigest()
+    )
+    system.packages["libinit"] = (deb, text.replace(f"Size: {len(whole)}", f"Size: {len(broken)}"))
+    (system.pool / "Packages").write_text("\n".join(text for _, text in system.packages.values()))
+    system.update()
+    with pytest.raises(TinykmodError, match=r"libinit_3_amd64\.deb"):
+        debian.fetch_root(["init"])
+    assert not list(debian.cache_dir().glob("roots/*/[!.]*"))
 
 
 def test_without_apt_one_line_says_so(archive, monkeypatch, tmp_path):

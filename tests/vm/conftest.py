@@ -15,15 +15,39 @@ import pytest
 from once import once
 
 from tinykmod.bench.debian import Kernel
-from tinykmod.bench.disk import make_root_disk
+from tinykmod.bench.disk import REPORTING_INIT, make_root_disk
 from tinykmod.bench.machines import VIRTIO_BLK
-from tinykmod.bench.qemu import BootResult, boot
+from tinykmod.bench.qemu import BootResult, boot, unpack_vmlinux
 from tinykmod.image import cpio
 from tinykmod.index.schema import checksum
 from tinykmod.modules.compression import decompress
 
 UUID = "7b1c9e5e-0f4b-4d8e-9a41-3f2d8c6b1a02"
 LABEL = "tinykmod-root"
+
+#: Stands for the image's shell: the first time where rd.break= has it, then when no root has come.
+SHELL = """\
+#!/bin/busybox sh
+bb=/bin/busybox
+if [ ! -e /asked ]; then
+    $bb touch /asked
+    echo "first: $($bb wc -l < /proc/modules) modules"
+    echo "<4>e1000 0000:00:1f.6: Direct firmware load for intel/nic.bin failed with error -2" > /dev/kmsg
+    exit 0
+fi
+echo "--- report ---"
+$bb cat /run/tinykmod/report.json
+echo "--- end of report ---"
+/init blkid
+$bb poweroff -f
+"""
+MODULES_LOAD = {
+    "etc/modules-load.d/20-early.conf": "# comment\n; another\n  i2c-dev \nnot-there\n",
+    "etc/modules-load.d/30-masked.conf": "",
+    "usr/lib/modules-load.d/30-masked.conf": "loop\n",
+    "usr/lib/modules-load.d/10-vendor.conf": "squashfs\nf2fs",
+    "usr/lib/modules-load.d/README": "brd\n",
+}
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +86,7 @@ def vfat_disk(busybox: Path, shared_dir: Path) -> Callable[[str], Path]:
                 (tree / name).mkdir()
             shutil.copy(busybox, tree / "bin/busybox")
             (tree / "sbin/init").write_text(init_script)
+            (tree / "sbin/report").write_text(REPORTING_INIT)
             with path.open("wb") as file:
                 file.truncate(16 << 20)
             mkfs = shutil.which("mkfs.vfat", path="/usr/sbin:/sbin")
@@ -76,18 +101,45 @@ def vfat_disk(busybox: Path, shared_dir: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
+def tree(busybox: Path, shared_dir: Path) -> Path:
+    """What a root needs that tells what it found, as a directory."""
+
+    def make(path: Path) -> None:
+        for name in ("bin", "sbin", "dev", "proc", "sys", "run"):
+            (path / name).mkdir(parents=True)
+        shutil.copy(busybox, path / "bin/busybox")
+        (path / "sbin/init").write_text(REPORTING_INIT)
+        (path / "sbin/init").chmod(0o755)
+        (path / "bin/busybox").chmod(0o755)
+
+    return once(shared_dir / "root-tree", make)
+
+
+@pytest.fixture(scope="session")
+def own_image(kernel, busybox, run_tinykmod: Callable, shared_dir: Path, tmp_path_factory) -> Path:
+    """An image with SHELL, files of modules-load.d, and modules that no device asks for."""
+
+    def make(path: Path) -> None:
+        scratch = tmp_path_factory.mktemp("own-image")
+        words = []
+        for number, (target, text) in enumerate({**MODULES_LOAD, "bin/sh": SHELL}.items()):
+            (scratch / str(number)).write_text(text)
+            (scratch / str(number)).chmod(0o755)
+            words += ["--file", f"{scratch / str(number)}:/{target}"]
+        for module in ("i2c_dev", "loop", "brd", "squashfs", "f2fs", "xfs", "i6300esb"):
+            words += ["--add", module]
+        words += ["--file", f"{busybox}:/bin/busybox"]
+        done = run_tinykmod("initramfs", "-b", kernel.root, "-o", path, *words, kernel.release)
+        assert done.returncode == 0, done.stderr
+
+    return once(shared_dir / "own.img", make)
+
+
+@pytest.fixture(scope="session")
 def vmlinux(kernel: Kernel, shared_dir: Path) -> Path:
     """The kernel uncompressed, which QEMU starts directly: under TCG a boot is a third shorter so."""
 
-    def make(path: Path) -> None:
-        # The kernel's Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length.
-        packed = kernel.vmlinuz.read_bytes()
-        offset, length = struct.unpack_from("<II", packed, 0x248)
-        begin = (packed[0x1F1] + 1) * 512 + offset
-        # Behind the compressed data are four bytes of the kernel's size, which are no xz padding.
-        path.write_bytes(decompress(packed[begin : begin + length - 4], str(kernel.vmlinuz)))
-
-    return once(shared_dir / "vmlinux", make)
+    return once(shared_dir / "vmlinux", lambda path: path.write_bytes(unpack_vmlinux(kernel.vmlinuz)))
 
 
 @pytest.fixture(scope="session")

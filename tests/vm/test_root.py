@@ -8,13 +8,12 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from once import once
 
-from tinykmod.bench.disk import REPORTING_INIT, SENTINEL
+from tinykmod.bench.disk import SENTINEL
 from tinykmod.bench.machines import VIRTIO_BLK, Machine
 
 pytestmark = pytest.mark.vm
@@ -47,21 +46,6 @@ def reached(result, device, kind):
 
 def said(result):
     return [text.removeprefix("tinykmod: ") for _, text in result.dmesg if text.startswith("tinykmod: ")]
-
-
-@pytest.fixture(scope="session")
-def tree(busybox: Path, shared_dir: Path) -> Path:
-    """What a root needs that tells what it found, as a directory."""
-
-    def make(path: Path) -> None:
-        for name in ("bin", "sbin", "dev", "proc", "sys", "run"):
-            (path / name).mkdir(parents=True)
-        shutil.copy(busybox, path / "bin/busybox")
-        (path / "sbin/init").write_text(REPORTING_INIT)
-        (path / "sbin/init").chmod(0o755)
-        (path / "bin/busybox").chmod(0o755)
-
-    return once(shared_dir / "root-tree", make)
 
 
 def empty(path: Path, mib: int) -> Path:
@@ -166,51 +150,6 @@ def test_usb_stick_by_number_plugged_in_5_seconds_after_the_start(start, disk, t
     assert root - began > 4e9
     loaded = {event["name"] for event in events(result, "module")}
     assert {"xhci_pci", "usb_storage", "sd_mod"} <= loaded
-
-
-#: Stands for the image's shell: the first time where rd.break= has it, then when no root has come.
-SHELL = """\
-#!/bin/busybox sh
-bb=/bin/busybox
-if [ ! -e /asked ]; then
-    $bb touch /asked
-    echo "first: $($bb wc -l < /proc/modules) modules"
-    echo "<4>e1000 0000:00:1f.6: Direct firmware load for intel/nic.bin failed with error -2" > /dev/kmsg
-    exit 0
-fi
-echo "--- report ---"
-$bb cat /run/tinykmod/report.json
-echo "--- end of report ---"
-/init blkid
-$bb poweroff -f
-"""
-MODULES_LOAD = {
-    "etc/modules-load.d/20-early.conf": "# comment\n; another\n  i2c-dev \nnot-there\n",
-    "etc/modules-load.d/30-masked.conf": "",
-    "usr/lib/modules-load.d/30-masked.conf": "loop\n",
-    "usr/lib/modules-load.d/10-vendor.conf": "squashfs\nf2fs",
-    "usr/lib/modules-load.d/README": "brd\n",
-}
-
-
-@pytest.fixture(scope="session")
-def own_image(kernel, busybox, run_tinykmod: Callable, shared_dir: Path, tmp_path_factory) -> Path:
-    """An image with SHELL, files of modules-load.d, and modules that no device asks for."""
-
-    def make(path: Path) -> None:
-        scratch = tmp_path_factory.mktemp("own-image")
-        words = []
-        for number, (target, text) in enumerate({**MODULES_LOAD, "bin/sh": SHELL}.items()):
-            (scratch / str(number)).write_text(text)
-            (scratch / str(number)).chmod(0o755)
-            words += ["--file", f"{scratch / str(number)}:/{target}"]
-        for module in ("i2c_dev", "loop", "brd", "squashfs", "f2fs", "xfs", "i6300esb"):
-            words += ["--add", module]
-        words += ["--file", f"{busybox}:/bin/busybox"]
-        done = run_tinykmod("initramfs", "-b", kernel.root, "-o", path, *words, kernel.release)
-        assert done.returncode == 0, done.stderr
-
-    return once(shared_dir / "own.img", make)
 
 
 def test_modules_that_the_user_names(start, xfs_card, own_image):

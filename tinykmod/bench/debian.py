@@ -1,4 +1,4 @@
-"""Kernels and busybox out of Debian's archive, through apt, without installing anything.
+"""Kernels, busybox and whole root trees out of Debian's archive, through apt, without installing anything.
 
 What was fetched stays in the user's cache directory. Numbered kernel packages vanish from the archive when a new
 one comes, so their name is resolved from the meta-package each time.
@@ -7,6 +7,7 @@ one comes, so their name is resolved from the meta-package each time.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -24,6 +25,10 @@ from tinykmod.errors import TinykmodError
 
 #: Seconds for which package lists of our own count as fresh.
 _FRESH = 24 * 3600
+#: A package's file name in what --print-uris says: `'URI' NAME SIZE HASH`.
+_DEB = re.compile(r"^'\S+' (\S+) ", re.MULTILINE)
+#: Directories of /usr/share that nothing needs in order to run.
+_UNREAD = ("doc", "info", "locale", "man")
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,23 @@ def fetch_busybox(arch: str = "amd64") -> Path:
         if (tree / place).is_file():
             return tree / place
     raise TinykmodError(deb, "has no bin/busybox")
+
+
+def fetch_root(packages: Sequence[str], arch: str = "amd64") -> Path:
+    """A root of Debian's essential packages, PACKAGES and all that these need; no maintainer script has run in it.
+
+    Without a network it is the one unpacked last, with a notice on stderr. Raises TinykmodError when there is none.
+    """
+    shelf = cache_dir() / "roots" / f"{'+'.join(packages)}_{arch}"
+    with _lock():
+        try:
+            return _from_sources(arch, lambda options: _unpack_closure(packages, options, shelf))
+        except TinykmodError as error:
+            kept = sorted(shelf.glob("[!.]*"), key=lambda path: path.stat().st_mtime)
+            if not kept:
+                raise
+            print(f"tinykmod: {error}; going on with {kept[-1]} from the cache", file=sys.stderr)
+            return kept[-1]
 
 
 @contextmanager
@@ -196,3 +218,41 @@ def _unpack(deb: Path, tree: Path) -> Path:
         (beside / "lib").symlink_to("usr/lib")  # packages since trixie rely on the merged /usr
     beside.rename(tree)
     return tree
+
+
+def _unpack_closure(packages: Sequence[str], options: list[str], shelf: Path) -> Path:
+    """The tree of PACKAGES below SHELF, by the versions of now; others that are there are removed."""
+    with tempfile.TemporaryDirectory(prefix="tinykmod-debs-") as scratch:
+        archives = Path(scratch, "archives")
+        (archives / "partial").mkdir(parents=True)
+        status = Path(scratch, "status")
+        status.touch()
+        # Into a system that has no package yet: all that is needed is fetched, and apt needs no lock on this one.
+        install = ["apt-get", *options, f"-oDir::State::status={status}", f"-oDir::Cache::Archives={archives}",
+                   "-oDebug::NoLocking=1", "-qq", "-y", "--no-install-recommends"]  # fmt: skip
+        # Essential packages are no one's dependency, as every system has them.
+        names = ("?essential", *packages)
+        wanted = _run([*install, "--print-uris", "install", *names], packages[0])
+        tree = shelf / hashlib.sha256("".join(sorted(_DEB.findall(wanted))).encode()).hexdigest()[:16]
+        if not tree.exists():
+            _run([*install, "--download-only", "install", *names], packages[0])
+            shutil.rmtree(shelf, ignore_errors=True)
+            beside = tree.with_name(f".{tree.name}")
+            for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
+                (beside / "usr" / name).mkdir(parents=True)
+                (beside / name).symlink_to(f"usr/{name}")
+            for deb in sorted(archives.glob("*.deb")):
+                _unpack_into(deb, beside)
+            beside.rename(tree)
+    return tree
+
+
+def _unpack_into(deb: Path, tree: Path) -> None:
+    """DEB's files in TREE, whose links to directories stay; without documentation."""
+    tar = ["tar", "-x", "-C", str(tree), "--keep-directory-symlink"]
+    pack = ["dpkg-deb", "--fsys-tarfile", str(deb)]
+    with subprocess.Popen(pack, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as source:
+        done = subprocess.run([*tar, *(f"--exclude=./usr/share/{name}" for name in _UNREAD)], stdin=source.stdout,
+                              capture_output=True, text=True, check=False)  # fmt: skip
+    if source.returncode or done.returncode:
+        raise TinykmodError(deb, f"tar: {(done.stderr.strip().splitlines() or ['dpkg-deb failed'])[-1]}")

@@ -71,13 +71,30 @@ def make_root_disk(
         offset = _MIB if partuuid else 0
         if partuuid:
             _partition(image, partuuid)
-        # -F: an offset makes mke2fs see the partition table, and ask.
         size = (size_mib * _MIB - 2 * offset) // 1024  # a GPT's copy is at the end
-        extended = f"offset={offset},root_owner=0:0,hash_seed={uuid},lazy_itable_init=0,lazy_journal_init=0"
-        _run(["mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-U", uuid, "-L", label, "-E", extended,
-              "-d", str(tree), str(image), f"{size}k"], "e2fsprogs")  # fmt: skip
+        _make_ext4(image, tree, size, 1024, label, uuid, offset)
         image.replace(path)
     return path
+
+
+def make_disk_of(path: Path, tree: Path, *, uuid: str, label: str = "tinykmod-root", size_mib: int) -> Path:
+    """Write a disk image of SIZE_MIB to PATH: ext4 with what TREE holds, all of it root's where the caller is.
+
+    Raises TinykmodError when mke2fs is missing or refuses.
+    """
+    beside = path.with_name(f".{path.name}")
+    with beside.open("wb") as file:
+        file.truncate(size_mib * _MIB)
+    _make_ext4(beside, tree, size_mib * 1024, 4096, label, uuid)
+    return beside.replace(path)
+
+
+def _make_ext4(image: Path, tree: Path, size: int, block: int, label: str, uuid: str, offset: int = 0) -> None:
+    """Make IMAGE, from byte OFFSET on, an ext4 of SIZE KiB with what TREE holds."""
+    # -F: an offset makes mke2fs see the partition table, and ask.
+    extended = f"offset={offset},root_owner=0:0,hash_seed={uuid},lazy_itable_init=0,lazy_journal_init=0"
+    command = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", str(block), "-U", uuid, "-L", label, "-E", extended]
+    _run([*command, "-d", str(tree), str(image), f"{size}k"], "e2fsprogs")
 
 
 def _partition(image: Path, partuuid: str) -> None:
