@@ -43,8 +43,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="default: the record's, or a new one")
     parser.add_argument("--machine", choices=sorted(MACHINES), default="reference", help="default: %(default)s")
     parser.add_argument("--kernel", metavar="META", default="linux-image-amd64", help="default: %(default)s")
-    help_delay = "rootdelay=, doubled where not all is loaded by then (default: %(default)s)"
-    parser.add_argument("--delay", type=int, default=12, metavar="S", help=help_delay)
+    help_delay = "rootdelay=, doubled where not all is loaded long before (default: %(default)s)"
+    parser.add_argument("--delay", type=int, default=16, metavar="S", help=help_delay)
     args = parser.parse_args()
     try:
         return run(args)

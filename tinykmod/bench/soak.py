@@ -162,15 +162,15 @@ def soak(
 ) -> None:
     """Do the boots that RECORD lacks: boot(setting, rootdelay= in seconds). The console of one that differs is kept.
 
-    The root is mounted so late that all is loaded by then; where it was not late enough, that boot is done again with
-    twice the delay, up to 16 times DELAY.
+    The root is mounted so late that all is loaded by then. Where modules still came in the second half of the delay,
+    others may have been yet to come: that boot is done again with twice the delay, up to 16 times DELAY.
     """
     for setting in record.missing(boots):
         seconds = delay
         while True:
             result = boot(setting, seconds)
             found = outcome(setting, seconds, result)
-            if not found.dropped or seconds >= 16 * delay:
+            if (not found.dropped and found.loaded < seconds * 1000 / 2) or seconds >= 16 * delay:
                 break
             seconds *= 2
         record.add(found)
