@@ -227,7 +227,7 @@ cdef int engine_ready(const Loader* loader, uint32_t module, int64_t now) noexce
     for i in range(record.n_direct if links != NULL else 0):
         # What is not planned is the plan of a damaged index: nothing to wait for.
         if links[i] < ix.count[<int>SECTION_MODULES] and loader.plan.visited[links[i]]:
-            if not engine_settled(loader, links[i]):
+            if not engine_settled(loader, links[i]) and not engine_live(loader, links[i], now):
                 return WAITS_HARD
     links = index_links(ix, record.soft, record.n_pre)
     for i in range(record.n_pre if links != NULL else 0):
@@ -238,6 +238,20 @@ cdef int engine_ready(const Loader* loader, uint32_t module, int64_t now) noexce
         if engine_awaits(loader, step.parent, now):
             return WAITS_SOFT
     return READY
+
+
+cdef bint engine_live(const Loader* loader, uint32_t module, int64_t now) noexcept nogil:
+    # Whether the init of MODULE, which is stuck, has returned. Its load then waits for all that is being probed,
+    # for ever where one disk does not answer; neither what needs the module nor the hand-over has to.
+    cdef char path[300]
+    cdef char state[8]
+    cdef Text text = text_over(path, sizeof(path))
+    if loader.states[module] != MODULE_LOADING or now - loader.tasks[module].begun < STUCK_AFTER:
+        return False
+    put(&text, b"/sys/module/")
+    put(&text, index_name(&loader.index, module))
+    put(&text, b"/initstate")
+    return read_small(AT_FDCWD, path, state, sizeof(state)) > 0 and strcmp(state, b"live\n") == 0
 
 
 cdef bint engine_awaits(const Loader* loader, uint32_t module, int64_t now) noexcept nogil:
@@ -479,17 +493,23 @@ cdef void engine_close(Loader* loader) noexcept nogil:
 
 
 cdef int64_t engine_drained(Loader* loader) noexcept nogil:
-    # 0 when no module under way is waited for any longer before the boot is handed over; else until when.
+    # 0 when no module under way is waited for any longer before the boot is handed over; else until when, before
+    # this is asked again.
     cdef uint32_t i
     cdef Worker* worker
+    cdef int64_t end
     cdef int64_t until = 0
+    cdef int64_t now = seam_now()
     for i in range(loader.n_workers):
         worker = loader.workers + i
-        if (worker.busy and worker.begun + loader.drain > seam_now()
-                and not (loader.gpu == GPU_GO
-                         and loader.index.modules[worker.module].classes & DRIVER_CLASS_GPU)):
-            if until == 0 or worker.begun + loader.drain < until:
-                until = worker.begun + loader.drain
+        end = worker.begun + loader.drain
+        if not worker.busy or end <= now or engine_live(loader, worker.module, now) or (
+                loader.gpu == GPU_GO and loader.index.modules[worker.module].classes & DRIVER_CLASS_GPU):
+            continue
+        if now < worker.begun + STUCK_AFTER < end:
+            end = worker.begun + STUCK_AFTER
+        if until == 0 or end < until:
+            until = end
     return until
 
 
@@ -503,7 +523,10 @@ cdef void engine_leave(Loader* loader) noexcept nogil:
         if not worker.busy:
             continue
         name = index_name(&loader.index, worker.module)
-        log_why(loader, LOG_ERROR, b"module", name, b"is still in its init; the boot goes on without it")
+        if engine_live(loader, worker.module, seam_now()):
+            log_why(loader, LOG_ERROR, b"module", name, b"is there, but its load still waits for what others probe")
+        else:
+            log_why(loader, LOG_ERROR, b"module", name, b"is still in its init; the boot goes on without it")
         if trace_begin(loader, seam_now(), b"left"):
             trace_text(loader, b"name", name)
             trace_number(loader, b"worker", i + 1)
