@@ -203,6 +203,8 @@ cdef void boot_events(Loader* loader, Root* root, int events) noexcept nogil:
                 device_seen(loader, &event, event.devpath)
             if strcmp(event.subsystem, b"block") == 0:
                 root_consider(loader, root, &event)
+            elif strcmp(event.subsystem, b"module") == 0:
+                engine_announced(loader, event.devpath)
             mark_seen(loader, event.mark)
         result = uevent_read(events, buffer, sizeof(buffer), &event)
 

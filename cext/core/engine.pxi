@@ -6,6 +6,7 @@
 cdef enum:
     # The urgency of a module, its upper byte: what leads to the root, then the display, then the rest. Of disks'
     # drivers that whose device another driver made (virtio_blk, sd_mod) is nearer to a disk than a controller is.
+    # Once the root is there, displays have the disks' place, and other disks come behind USB.
     URGENT_ROOT = 11  # the root is there, and its filesystem is missing
     URGENT_PLANNED = 10  # the plan's chain to the root
     URGENT_DISK = 9
@@ -15,7 +16,8 @@ cdef enum:
     URGENT_USB = 5
     URGENT_HASH = 4
     URGENT_GPU = 3
-    URGENT_REST = 2
+    URGENT_OTHER_DISK = 2  # that the root is not behind
+    URGENT_REST = 1
     URGENCY_SHIFT = 24
     URGENCY_DRIVER = 1 << 23
 
@@ -100,7 +102,11 @@ cdef uint32_t engine_urgency(Loader* loader, const Wanted* wanted) noexcept nogi
     cdef uint32_t size = record.size
     cdef uint32_t level = URGENT_REST
     cdef uint32_t i
-    if record.classes & DRIVER_CLASS_STORAGE:
+    if record.classes & DRIVER_CLASS_GPU and loader.root_there:
+        level = URGENT_DISK
+    elif record.classes & DRIVER_CLASS_STORAGE and loader.root_there:
+        level = URGENT_OTHER_DISK
+    elif record.classes & DRIVER_CLASS_STORAGE:
         level = URGENT_DISK if wanted.made else URGENT_CONTROLLER
     elif record.classes & DRIVER_CLASS_BUS:
         level = URGENT_BUS
@@ -183,11 +189,19 @@ cdef uint32_t engine_length(const Planned* planned) noexcept nogil:
 cdef void engine_root_there(Loader* loader) noexcept nogil:
     # What might have led to the root no longer goes first: of what is planned the longest way does.
     cdef const Planned* planned
+    cdef const Wanted* wanted
     cdef uint32_t i
+    for i in range(loader.n_settled, loader.plan.n_steps):
+        loader.tasks[loader.plan.steps[i].module].urgency = <uint32_t>URGENT_REST << URGENCY_SHIFT
     for i in range(loader.index.count[<int>SECTION_PLAN] if loader.planned else 0):
         planned = loader.index.planned + i
-        if planned.module < loader.index.count[<int>SECTION_MODULES] and planned.flags == 0:
-            loader.tasks[planned.module].urgency = engine_length(planned) | <uint32_t>URGENT_REST << URGENCY_SHIFT
+        if planned.module < loader.index.count[<int>SECTION_MODULES]:
+            engine_raise(loader, planned.module, engine_length(planned) | <uint32_t>URGENT_REST << URGENCY_SHIFT)
+    for i in range(loader.n_taken):
+        wanted = loader.wanted + i
+        if not (loader.plan.visited[wanted.module]
+                and loader.plan.steps[loader.tasks[wanted.module].position].why == WHY_PLAN):
+            engine_raise(loader, wanted.module, engine_urgency(loader, wanted))
     engine_yield(loader)
 
 
@@ -227,7 +241,7 @@ cdef int engine_ready(const Loader* loader, uint32_t module, int64_t now) noexce
     for i in range(record.n_direct if links != NULL else 0):
         # What is not planned is the plan of a damaged index: nothing to wait for.
         if links[i] < ix.count[<int>SECTION_MODULES] and loader.plan.visited[links[i]]:
-            if not engine_settled(loader, links[i]) and not engine_live(loader, links[i], now):
+            if not engine_settled(loader, links[i]) and not engine_live(loader, links[i]):
                 return WAITS_HARD
     links = index_links(ix, record.soft, record.n_pre)
     for i in range(record.n_pre if links != NULL else 0):
@@ -240,25 +254,33 @@ cdef int engine_ready(const Loader* loader, uint32_t module, int64_t now) noexce
     return READY
 
 
-cdef bint engine_live(const Loader* loader, uint32_t module, int64_t now) noexcept nogil:
-    # Whether the init of MODULE, which is stuck, has returned. Its load then waits for all that is being probed,
-    # for ever where one disk does not answer; neither what needs the module nor the hand-over has to.
-    cdef char path[300]
-    cdef char state[8]
-    cdef Text text = text_over(path, sizeof(path))
-    if loader.states[module] != MODULE_LOADING or now - loader.tasks[module].begun < STUCK_AFTER:
-        return False
-    put(&text, b"/sys/module/")
-    put(&text, index_name(&loader.index, module))
-    put(&text, b"/initstate")
-    return read_small(AT_FDCWD, path, state, sizeof(state)) > 0 and strcmp(state, b"live\n") == 0
+cdef bint engine_live(const Loader* loader, uint32_t module) noexcept nogil:
+    # Whether MODULE's init has returned while its load waits for all that is being probed in the system, for ever
+    # where one disk does not answer: nothing has to wait with it.
+    return loader.states[module] == MODULE_LOADING and loader.tasks[module].live
+
+
+cdef void engine_announced(Loader* loader, const char* devpath) noexcept nogil:
+    # The kernel announces a module when its init has returned, before that wait; ahead of the init until Linux 5.10.
+    cdef const char* name = starts(devpath, b"/module/")
+    cdef uint32_t i
+    for i in range(loader.n_workers if name != NULL else 0):
+        if loader.workers[i].busy and strcmp(index_name(&loader.index, loader.workers[i].module), name) == 0:
+            engine_look(loader, loader.workers[i].module)
+
+
+cdef void engine_look(Loader* loader, uint32_t module) noexcept nogil:
+    # See whether the init of MODULE, whose load is under way, has returned.
+    cdef char state[16]
+    loader.tasks[module].live = (read_initstate(loader, index_name(&loader.index, module), state, sizeof(state))
+                                 and starts(state, b"live") != NULL)
 
 
 cdef bint engine_awaits(const Loader* loader, uint32_t module, int64_t now) noexcept nogil:
     # Whether what a softdep orders behind MODULE has to wait for it.
     cdef const Task* task = loader.tasks + module
     return (loader.plan.visited[module] != 0 and not engine_settled(loader, module)
-            and not engine_idle(loader, module)
+            and not engine_idle(loader, module) and not engine_live(loader, module)
             and not (loader.states[module] == MODULE_LOADING and now - task.begun >= STUCK_AFTER))
 
 
@@ -354,9 +376,11 @@ cdef bint engine_feed_one(Loader* loader) noexcept nogil:
 
 
 cdef uint32_t engine_leading(const Loader* loader) noexcept nogil:
-    # The urgency from which on a module may lead to the root. With the root there the others' hardware is no longer
-    # what the boot waits for, unless it has time (rootdelay=).
-    return <uint32_t>(URGENT_ROOT if loader.mount_next else URGENT_USB) << URGENCY_SHIFT
+    # The urgency from which on a module goes ahead of the others: it may lead to the root. With the root there the
+    # others' hardware is no longer what the boot waits for, unless it has time (rootdelay=): then displays and buses
+    # do, which have devices behind them.
+    cdef uint32_t level = URGENT_OTHER_DISK if loader.root_there else URGENT_USB
+    return (URGENT_ROOT if loader.mount_next else level) << URGENCY_SHIFT
 
 
 cdef bint engine_room(Loader* loader, uint32_t urgency) noexcept nogil:
@@ -462,9 +486,13 @@ cdef void engine_answers(Loader* loader) noexcept nogil:
     cdef const char* why
     for i in range(loader.n_workers):
         worker = loader.workers + i
-        if not worker.busy or not pool_answer(worker, &outcome):
+        if not worker.busy:
             continue
         task = loader.tasks + worker.module
+        if not pool_answer(worker, &outcome):
+            if not task.live and seam_now() - worker.begun >= STUCK_AFTER:
+                engine_look(loader, worker.module)
+            continue
         why = load_reason(&outcome)
         if worker.pid == 0:
             why = b"the kernel ended the process that loaded it (its log says why)"
@@ -503,7 +531,7 @@ cdef int64_t engine_drained(Loader* loader) noexcept nogil:
     for i in range(loader.n_workers):
         worker = loader.workers + i
         end = worker.begun + loader.drain
-        if not worker.busy or end <= now or engine_live(loader, worker.module, now) or (
+        if not worker.busy or end <= now or engine_live(loader, worker.module) or (
                 loader.gpu == GPU_GO and loader.index.modules[worker.module].classes & DRIVER_CLASS_GPU):
             continue
         if now < worker.begun + STUCK_AFTER < end:
@@ -517,16 +545,22 @@ cdef void engine_leave(Loader* loader) noexcept nogil:
     # Name what is still under way, and let the other workers end.
     cdef uint32_t i
     cdef Worker* worker
+    cdef Task* task
+    cdef Outcome outcome
     cdef const char* name
     for i in range(loader.n_workers):
         worker = loader.workers + i
+        task = loader.tasks + worker.module
         if not worker.busy:
             continue
+        if engine_live(loader, worker.module):
+            outcome.result = 0
+            outcome.begun = task.begun
+            outcome.ended = seam_now()
+            load_settle(loader, loader.plan.steps + task.position, task.by, &outcome, NULL, i + 1, task.queued)
+            continue
         name = index_name(&loader.index, worker.module)
-        if engine_live(loader, worker.module, seam_now()):
-            log_why(loader, LOG_ERROR, b"module", name, b"is there, but its load still waits for what others probe")
-        else:
-            log_why(loader, LOG_ERROR, b"module", name, b"is still in its init; the boot goes on without it")
+        log_why(loader, LOG_ERROR, b"module", name, b"is still in its init; the boot goes on without it")
         if trace_begin(loader, seam_now(), b"left"):
             trace_text(loader, b"name", name)
             trace_number(loader, b"worker", i + 1)

@@ -191,15 +191,20 @@ cdef Outcome load_file(int directory, const char* path, const char* options, uin
 cdef bint is_live(Loader* loader, const char* name) noexcept nogil:
     # Whether the kernel has the module or is at it already. From 6.5 on a load of a module that is being loaded waits
     # for it: a module that asks for itself through modprobe would wait for ever. With `await_coming` only the first.
-    cdef char path[512]
     cdef char state[16]
+    return (read_initstate(loader, name, state, sizeof(state))
+            and (not loader.await_coming or starts(state, b"live") != NULL))
+
+
+cdef bint read_initstate(const Loader* loader, const char* name, char* state, size_t size) noexcept nogil:
+    # `live`, `coming` or `going`; False where the kernel does not have the module.
+    cdef char path[512]
     cdef Text text = text_over(path, sizeof(path))
     put(&text, loader.sysroot)
     put(&text, b"/sys/module/")
     put(&text, name)
     put(&text, b"/initstate")
-    return (read_small(AT_FDCWD, path, state, sizeof(state)) > 0
-            and (not loader.await_coming or starts(state, b"live") != NULL))
+    return read_small(AT_FDCWD, path, state, size) > 0
 
 
 cdef const char* load_missing(Loader* loader, const Module* record) noexcept nogil:

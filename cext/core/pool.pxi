@@ -16,7 +16,8 @@ cdef struct Order:
 
 cdef Worker* pool_free(Loader* loader, uint32_t most) noexcept nogil:
     # A worker that has nothing to do, if no more than MOST are then at work; started where there is none yet. NULL:
-    # every one is at work. One that is stuck in a module does not count, as long as there is room for another.
+    # every one is at work. One that is stuck in a module, or whose module only waits for others, does not count, as
+    # long as there is room for another.
     cdef uint32_t i
     cdef uint32_t busy = 0
     cdef Worker* worker
@@ -25,7 +26,7 @@ cdef Worker* pool_free(Loader* loader, uint32_t most) noexcept nogil:
     for i in range(loader.n_workers):
         worker = loader.workers + i
         if worker.busy:
-            busy += now - worker.begun < STUCK_AFTER
+            busy += now - worker.begun < STUCK_AFTER and not loader.tasks[worker.module].live
         elif free == NULL:
             free = worker
     if busy >= most:

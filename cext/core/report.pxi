@@ -272,7 +272,8 @@ cdef void report_coming(Report* report) noexcept nogil:
     for i in range(loader.n_workers):
         if loader.workers[i].busy:
             report_in_init(report, index_name(&loader.index, loader.workers[i].module),
-                           (seam_now() - loader.workers[i].begun) / 1000000000)
+                           (seam_now() - loader.workers[i].begun) / 1000000000,
+                           engine_live(loader, loader.workers[i].module))
     while n > 0:
         at = 0
         name = directory_entry(batch, n, &at)
@@ -282,7 +283,7 @@ cdef void report_coming(Report* report) noexcept nogil:
             put(&text, b"/initstate")
             if (read_small(fd, path, state, sizeof(state)) > 0 and starts(state, b"coming") != NULL
                     and not report_has_worker(loader, name)):
-                report_in_init(report, name, -1)
+                report_in_init(report, name, -1, False)
             name = directory_entry(batch, n, &at)
         n = read_directory(fd, batch, sizeof(batch))
     if fd >= 0:
@@ -298,11 +299,11 @@ cdef bint report_has_worker(const Loader* loader, const char* name) noexcept nog
     return False
 
 
-cdef void report_in_init(Report* report, const char* name, int64_t seconds) noexcept nogil:
-    # SECONDS: -1 where they are not known.
+cdef void report_in_init(Report* report, const char* name, int64_t seconds, bint live) noexcept nogil:
+    # SECONDS: -1 where they are not known. LIVE: the init has returned, to a load that waits for others' probes.
     cdef char buffer[64]
     cdef Text text = text_over(buffer, sizeof(buffer))
-    put(&text, b"is still in its init")
+    put(&text, either(live, b"is loaded, but some device is still being probed", b"is still in its init"))
     report_item(report)
     report_put(report, b'{"module":')
     report_string(report, name)
@@ -312,6 +313,8 @@ cdef void report_in_init(Report* report, const char* name, int64_t seconds) noex
         put(&text, b" after ")
         put_number(&text, seconds)
         put(&text, b" s")
+    if live:
+        report_put(report, b',"live":true')
     report_put(report, b"}")
     log_why(report.loader, LOG_ERROR, b"module", name, buffer)
 
