@@ -42,9 +42,26 @@ cdef void say(const char* what, int64_t number) noexcept nogil:
     close(fd)
 
 
+cdef int64_t idle() noexcept nogil:
+    # Nanoseconds that the processors have been idle: the second number of /proc/uptime, in hundredths of a second.
+    cdef char buffer[64]
+    cdef char* at = buffer
+    cdef int64_t hundredths = 0
+    if read_small(AT_FDCWD, b"/proc/uptime", buffer, sizeof(buffer)) <= 0:
+        return 0
+    while at[0] and at[0] != c' ':
+        at += 1
+    while at[0] and at[0] != c'\n':
+        if at[0] != c' ' and at[0] != c'.':
+            hundredths = hundredths * 10 + at[0] - c'0'
+        at += 1
+    return hundredths * 10000000
+
+
 cdef public int main(int argc, char** argv) noexcept nogil:
     # /floor: the root's device, its type, then a module's path a line.
     cdef int64_t begun = seam_now()
+    cdef int64_t idle_before
     cdef size_t size
     cdef char* rest
     cdef char* device
@@ -53,6 +70,9 @@ cdef public int main(int argc, char** argv) noexcept nogil:
     cdef int fd
     cdef int failed = 0
     mkdir(b"/sysroot", 0o755)
+    mkdir(b"/proc", 0o755)
+    mount(b"proc", b"/proc", b"proc", 0, NULL)
+    idle_before = idle()
     mount(b"devtmpfs", b"/dev", b"devtmpfs", 0, NULL)
     rest = read_whole(AT_FDCWD, b"/floor", &size)
     device = take_line(&rest)
@@ -64,6 +84,7 @@ cdef public int main(int argc, char** argv) noexcept nogil:
         close(fd)
         path = take_line(&rest)
     say(b"floor: loaded after ns ", seam_now() - begun)
+    say(b"floor: idle for ns ", idle() - idle_before)
     # A disk whose driver probes on its own comes a little later: the shortest sleep there is.
     while mount(device, b"/sysroot", kind, MS_RDONLY, NULL) != 0:
         poll(NULL, 0, 1)

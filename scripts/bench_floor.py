@@ -113,7 +113,7 @@ def to_the_root(rig: Rig, machines: Sequence[str]) -> None:
         planned, _ = rig.loader(make_image(rig, "storage", trace), MACHINES[name])
         mounted = next(event for event in trace if event["ev"] == "mounted")
         names = chain(image, release, name, mounted["type"], trace)
-        bare = rig.bare(image, MACHINES[name], mounted["device"], mounted["type"], names, "mounted")
+        bare, _ = rig.bare(image, MACHINES[name], mounted["device"], mounted["type"], names, "mounted")
         took, plan = root_time(trace), root_time(planned)
         print(f"{name:12} {len(names):7} {took / 1e6:9.1f} {plan / 1e6:9.1f} {bare / 1e6:9.1f} {took / bare:6.3f} "
               f"{plan / bare:7.3f}", flush=True)  # fmt: skip
@@ -124,8 +124,9 @@ def to_the_root(rig: Rig, machines: Sequence[str]) -> None:
 def to_the_end(rig: Rig, jobs: Sequence[int]) -> None:
     image = make_image(rig, ALL_CLASSES)
     print("\nThe reference machine, every class in the image, until all that matches is loaded. Quick hash: on")
-    print("a processor that has the instructions to check modules' signatures quicker (-cpu max)\n")
-    print(f"{'jobs':5} {'what':16} {'modules':>7} {'loader':>9} {'floor':>9} {'ratio':>6}")
+    print("a processor that has the instructions to check modules' signatures quicker (-cpu max).")
+    print("The bound is the share of its time for which the bare program keeps the processor busy\n")
+    print(f"{'jobs':5} {'what':16} {'modules':>7} {'loader':>9} {'floor':>9} {'ratio':>6} {'bound':>6}")
     for number in jobs:
         words = f"{LATE_ROOT} rd.tinykmod.jobs={number}"
         plain, _ = rig.loader(image, REFERENCE, words)
@@ -141,9 +142,9 @@ def to_the_end(rig: Rig, jobs: Sequence[int]) -> None:
             ("quick hash, plan", quick_plan, bare_quick),
             ("quick hash off", slow, rig.bare_all(image, QUICK, slow)),
         ):
-            took = all_time(trace)
-            print(f"{number:<5} {label:16} {len(names_by_ends(trace)):7} {took / 1e6:9.1f} {floor / 1e6:9.1f} "
-                  f"{took / floor:6.3f}", flush=True)  # fmt: skip
+            took, (alone, idle) = all_time(trace), floor
+            print(f"{number:<5} {label:16} {len(names_by_ends(trace)):7} {took / 1e6:9.1f} {alone / 1e6:9.1f} "
+                  f"{took / alone:6.3f} {1 - idle / alone:6.2f}", flush=True)  # fmt: skip
 
 
 def two_processors(rig: Rig, pairs: int) -> None:
@@ -156,7 +157,7 @@ def two_processors(rig: Rig, pairs: int) -> None:
     print(f"{'round':>5} {'bare':>8} {'loader':>8} {'planned':>8} {'root':>8} {'planned':>8} {'one CPU':>8}")
     rows: list[tuple[float, ...]] = []
     for number in range(pairs):
-        bare = rig.bare_all(image, REFERENCE, recorded, smp=2)
+        bare, _ = rig.bare_all(image, REFERENCE, recorded, smp=2)
         two, with_plan = (rig.loader(made, REFERENCE, LATE_ROOT, smp=2)[0] for made in (image, planned))
         one, _ = rig.loader(image, REFERENCE, LATE_ROOT, smp=1)
         times = (bare, all_time(two), all_time(with_plan), root_ready(two), root_ready(with_plan), root_ready(one))
@@ -247,14 +248,17 @@ class Rig:
             raise TinykmodError(machine.name, f"the root's init did not run:\n{done.tail()}")
         return done.trace, done.lines[done.lines.index(UEVENTS_BEGIN) + 1 : done.lines.index(UEVENTS_END)]
 
-    def bare_all(self, image: Path, machine: Machine, trace: Sequence[Event], smp: int = 0) -> int:
-        """Nanoseconds that the bare program takes for all modules of TRACE."""
+    def bare_all(self, image: Path, machine: Machine, trace: Sequence[Event], smp: int = 0) -> tuple[int, int]:
+        """Nanoseconds that the bare program takes for all modules of TRACE, and is idle for in that time."""
         return self.bare(image, machine, "/dev/vda", "ext4", names_by_ends(trace), "loaded", smp)
 
     def bare(
         self, image: Path, machine: Machine, device: str, kind: str, names: Sequence[str], until: str, smp: int = 0
-    ) -> int:
-        """Nanoseconds that the bare program takes to load NAMES of IMAGE and, with UNTIL `mounted`, to mount."""
+    ) -> tuple[int, int]:
+        """Nanoseconds that the bare program takes to load NAMES of IMAGE and, with UNTIL `mounted`, to mount.
+
+        With them those for which it is idle until all are loaded.
+        """
         entries = list(cpio.read(image.read_bytes()))
         paths = {module_name(entry.path): f"/{entry.path}" for entry in entries if ".ko" in entry.path}
         lines = [device, kind, *(paths[name] for name in names)]
@@ -270,7 +274,8 @@ class Rig:
         found = re.search(rf"floor: {until} after ns (\d+)", done.console)
         if found is None:
             raise TinykmodError(machine.name, f"the bare program did not come to its end:\n{done.tail()}")
-        return int(found[1])
+        idle = re.search(r"floor: idle for ns (\d+)", done.console)
+        return int(found[1]), int(idle[1]) if idle else 0
 
 
 def instructions(image: Path, uevents: Sequence[str], here: Path) -> str:

@@ -400,7 +400,11 @@ cdef bint engine_room(Loader* loader, uint32_t urgency) noexcept nogil:
             other = loader.tasks[loader.workers[i].module].urgency
             if other > most:
                 most = other
-    if most < engine_leading(loader) or most <= urgency or busy < loader.processors:
+    if busy < loader.processors:
+        return True
+    if urgency >> URGENCY_SHIFT == URGENT_DISK and engine_finds(loader):
+        return False
+    if most < engine_leading(loader) or most <= urgency:
         return True
     for i in range(loader.n_workers):
         other = loader.tasks[loader.workers[i].module].urgency
@@ -411,6 +415,18 @@ cdef bint engine_room(Loader* loader, uint32_t urgency) noexcept nogil:
     if not computing and loader.idle_from == 0:
         loader.idle_from = seam_now()
     return not computing and seam_now() - loader.idle_from >= HELD_FOR
+
+
+cdef bint engine_finds(Loader* loader) noexcept nogil:
+    # Whether a bus's driver is at it: of the disks that it has yet to find one may be nearer to the root.
+    cdef uint32_t i
+    cdef Worker* worker
+    for i in range(loader.n_workers):
+        worker = loader.workers + i
+        if (worker.busy and loader.tasks[worker.module].urgency >> URGENCY_SHIFT == URGENT_BUS
+                and not engine_live(loader, worker.module) and pool_computes(worker)):
+            return True
+    return False
 
 
 cdef bint engine_async(const Loader* loader, const Step* step) noexcept nogil:

@@ -85,6 +85,14 @@ def test_compressed_is_what_the_bytes_are(tmp_path: Path) -> None:
     assert flagged == {"plain": False, "packed": True, "unpacked": False}
 
 
+def test_a_kernels_drivers_and_its_quick_hash(kernel_index: Path) -> None:
+    index = Index(kernel_index.read_bytes())
+    flags = {name: index.module(name).flags for name in index.names}
+    assert {name for name in flags if ModuleFlag.HASH in flags[name]} == {"sha256_ssse3"}
+    assert all(ModuleFlag.DRIVER in flags[name] for name in ("virtio_pci", "virtio_blk", "ahci", "psmouse"))
+    assert not any(ModuleFlag.DRIVER in flags[name] for name in ("virtio_ring", "ext4", "drm", "libahci"))
+
+
 def test_part_of_a_tree(root: Path) -> None:
     tree = read_tree(root, RELEASE)
     index = Index(compile_index(tree, Config(), only={"nvme", "nvme_core"}, stored={"nvme": "x/nvme.ko"}))

@@ -86,6 +86,10 @@ def test_a_plan_is_followed_before_a_device_is_looked_at(start, disk, kernel, ru
     assert all(event["queued"] < seen for event in planned)
     assert min(event["t"] for event in planned) < seen
 
+    result = start(f"{ROOT} rd.tinykmod.plan=off", disk(), initrd=image)
+    assert reached_root(result)
+    assert "plan" not in {event["why"] for event in loads(result).values()}
+
     # On another machine it costs no more than its modules' time; what it asks for is told as it is.
     words = f"{ROOT} rootdelay=4 rd.driver.blacklist=virtio_blk"
     other = start(words, disk(), initrd=image, machine=with_all_that_a_processor_can_have(NVME))
