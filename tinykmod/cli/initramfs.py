@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 
 from tinykmod import loaders
-from tinykmod.cli.config import add_config, add_plan
+from tinykmod.cli.config import add_config, add_plan, there
 from tinykmod.cli.progress import counter, warn
 from tinykmod.errors import TinykmodError
 from tinykmod.image.build import COMPRESSIONS, Request, build
+from tinykmod.image.firmware import told
 from tinykmod.image.select import parse_classes
 from tinykmod.trace.plan import read_plan
 
@@ -32,6 +33,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--class", dest="classes", default="storage", metavar="CLASS,...", help="driver classes (default: storage)"
     )
     parser.add_argument("--add", action="append", default=[], metavar="MODULE", help="a module or alias; repeatable")
+    firmware = parser.add_mutually_exclusive_group()
+    firmware.add_argument(
+        "--firmware",
+        action="append",
+        default=[],
+        type=there,
+        metavar="DIR",
+        help="look for firmware here before ROOT's lib/firmware; repeatable",
+    )
+    firmware.add_argument("--no-firmware", action="store_true", help="put no firmware in, and miss none")
+    parser.add_argument("--strict", action="store_true", help="missing firmware is an error")
     parser.add_argument("--compress", choices=COMPRESSIONS, default="zstd", help="default: zstd")
     parser.add_argument(
         "--file",
@@ -64,9 +76,11 @@ def run(args: argparse.Namespace) -> int:
         args.modules_load,
         args.config,
         read_plan(args.plan) if args.plan else None,
+        None if args.no_firmware else args.firmware,
+        args.strict,
     )
     image = build(request, counter("reading modules"))
-    warn(image.warnings)
+    warn([*image.warnings, *told(image.missing_firmware)])
     if args.verbose:
         for name, reason in image.modules.items():
             print(f"{name}: {reason}")
