@@ -32,7 +32,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--class", dest="classes", default="storage", metavar="CLASS,...", help="driver classes (default: storage)"
     )
-    parser.add_argument("--add", action="append", default=[], metavar="MODULE", help="a module or alias; repeatable")
+    parser.add_argument(
+        "--add",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module, a pattern of modules' names (in quotes) or an alias; repeatable",
+    )
+    parser.add_argument(
+        "--omit",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="leave these out, as --add takes them, and what cannot be loaded without them; repeatable",
+    )
     firmware = parser.add_mutually_exclusive_group()
     firmware.add_argument(
         "--firmware",
@@ -57,7 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--busybox", type=Path, metavar="PATH", help="a static busybox, for a rescue shell")
     parser.add_argument("--arch", help="machine that the image is for, as uname -m says it (default: this one)")
-    parser.add_argument("-v", "--verbose", action="store_true", help="print each module and why it is in the image")
+    parser.add_argument("--why", action="store_true", help="print each file of the image with its size and reason")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         loaders.find(args.arch),
         parse_classes(args.classes.split(",")),
         args.add,
+        args.omit,
         args.compress,
         [_file(text) for text in args.file],
         args.busybox,
@@ -81,9 +95,8 @@ def run(args: argparse.Namespace) -> int:
     )
     image = build(request, counter("reading modules"))
     warn([*image.warnings, *told(image.missing_firmware)])
-    if args.verbose:
-        for name, reason in image.modules.items():
-            print(f"{name}: {reason}")
+    if args.why:
+        print(*image.files, sep="\n")
     seconds = time.monotonic() - begin
     print(f"{output}: {image.size / 2**20:.1f} MiB, {len(image.modules)} modules, {seconds:.1f} s")
     return 0

@@ -34,7 +34,8 @@ from tinykmod import __version__
 from tinykmod.errors import TinykmodError
 from tinykmod.files import check_place, replacing
 from tinykmod.image import cpio, firmware, kernel_config, modules_load
-from tinykmod.image.select import select
+from tinykmod.image.reasons import File, file_of
+from tinykmod.image.select import omit, select
 from tinykmod.index.compiler import compile_index, install_notes
 from tinykmod.index.reader import Index
 from tinykmod.kmod.config import read_config
@@ -65,6 +66,7 @@ class Request:
     loader: Path
     classes: DriverClass = DriverClass.STORAGE
     add: Sequence[str] = ()
+    omit: Sequence[str] = ()
     compress: str = "zstd"
     #: (file on this machine, absolute path in the image)
     files: Sequence[tuple[Path, str]] = ()
@@ -89,6 +91,8 @@ class Image:
     size: int
     modules: dict[str, str]
     warnings: list[str]
+    #: Each file, link, node and directory, in the archive's order.
+    files: list[File]
     #: Module -> the names of its firmware that is not there.
     missing_firmware: dict[str, list[str]]
 
@@ -112,7 +116,8 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
     whole = Index(compile_index(tree, modprobe_config), verify=False)
     files_to_load = modules_load.read(request.root) if request.modules_load else []
     listed = modules_load.names(files_to_load)
-    chosen = select(tree, whole, request.classes, request.add, config, listed)
+    omitted, warnings = omit(whole, request.omit)
+    chosen, left_out = select(tree, whole, request.classes, request.add, config, listed, omitted)
     modules = [tree.by_name[name] for name in chosen]
     unpacked = {
         module.name: uncompressed(module.path)
@@ -152,16 +157,28 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
         entries[entry.path] = entry
     _add_parents(entries, [*entries, *files])
 
+    reasons = {
+        **{f"{home}/{index.path(name)}": reason for name, reason in chosen.items()},
+        **{path: f"firmware of {', '.join(users)}" for path, users in loads.users.items()},
+        **{entry.path: f"--file {source}" for entry, (source, _) in zip(given, request.files, strict=True)},
+    }
+    written: list[File] = []
+
     def contents() -> Iterator[cpio.Entry]:
         for path in sorted([*entries, *files], key=os.fsencode):
-            yield entries.get(path) or cpio.regular(path, files[path]())
+            entry = entries.get(path) or cpio.regular(path, files[path]())
+            written.append(file_of(entry, reasons.get(path, "")))
+            yield entry
 
     with replacing(request.output) as out, _compressor(request.compress, out) as packed:
         cpio.write(packed, contents(), mtime)
     missing = [f"{where}: {name}: no such module" for name, where in listed.items() if not whole.lookup(name)]
+    for needed in dict.fromkeys(omitted[name] for name in left_out):
+        if behind := [name for name in left_out if omitted[name] == needed != name]:
+            warnings.append(f"{needed} is omitted, and so is what needs it: {', '.join(behind)}")
     notes = [*install_notes(modprobe_config), *plan_notes(request.plan, chosen), *missing]
-    warnings = [*modprobe_config.warnings, *notes]
-    return Image(request.output, request.output.stat().st_size, chosen, warnings, loads.missing)
+    size = request.output.stat().st_size
+    return Image(request.output, size, chosen, [*modprobe_config.warnings, *warnings, *notes], written, loads.missing)
 
 
 def _epoch() -> int:
