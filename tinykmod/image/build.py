@@ -159,7 +159,7 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
 
     reasons = {
         **{f"{home}/{index.path(name)}": reason for name, reason in chosen.items()},
-        **{path: f"firmware of {', '.join(users)}" for path, users in loads.users.items()},
+        **{path: f"firmware of {', '.join(sorted(users))}" for path, users in loads.users.items()},
         **{entry.path: f"--file {source}" for entry, (source, _) in zip(given, request.files, strict=True)},
     }
     written: list[File] = []

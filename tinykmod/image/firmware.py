@@ -116,6 +116,16 @@ def told(missing: Mapping[str, Sequence[str]]) -> list[str]:
     ]
 
 
+def is_pattern(name: str) -> bool:
+    """Whether a module means all that matches, where the shell's `*` matches no `/`."""
+    return re.search(r"[*?[]", name) is not None
+
+
+def uncompressed(name: str) -> str:
+    """A file's name as modules spell it."""
+    return re.sub(r"\.(zst|xz)$", "", name)
+
+
 def resolve(root: Path, path: str) -> str | None:
     """PATH below ROOT with its links followed as if ROOT were `/`; None where nothing is there, or links go round."""
     pending, done, links = path.split("/")[::-1], PurePosixPath(), 0
@@ -153,7 +163,7 @@ def _expand(name: str, places: Sequence[Place]) -> list[str]:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts or not parts:
         return []
-    if not re.search(r"[*?[]", name):
+    if not is_pattern(name):
         return ["/".join(parts)]
     return sorted({match for place in places for match in _matching(place, parts, "")})
 
@@ -166,7 +176,7 @@ def _matching(place: Place, parts: Sequence[str], below: str) -> Iterator[str]:
         if len(parts) > 1:
             if fnmatchcase(entry.name, parts[0]):
                 yield from _matching(place, parts[1:], f"{below}{entry.name}/")
-        elif fnmatchcase(plain := re.sub(r"\.(zst|xz)$", "", entry.name), parts[0]):
+        elif fnmatchcase(plain := uncompressed(entry.name), parts[0]):
             yield below + plain
 
 

@@ -36,11 +36,15 @@ class File(NamedTuple):
         return f"{self.size:>9}  /{self.path}{arrow}: {self.reason or 'no reason is known'}"
 
 
-def file_of(entry: cpio.Entry, reason: str = "") -> File:
-    """An archive's entry with its reason: the one given, else what its place tells."""
+def file_of(entry: cpio.Entry, reason: str = "", *, by_place: bool = True) -> File:
+    """An archive's entry with its reason: the one given, else what its place tells, if that counts.
+
+    In an image that something else made, a place tells nothing.
+    """
     is_link = stat.S_ISLNK(entry.mode)
     target = entry.data.decode(errors="surrogateescape") if is_link else ""
-    return File(entry.path, entry.mode, 0 if is_link else len(entry.data), reason or _by_place(entry), target)
+    reason = reason or (_by_place(entry) if by_place else "")
+    return File(entry.path, entry.mode, 0 if is_link else len(entry.data), reason, target)
 
 
 def _by_place(entry: cpio.Entry) -> str:

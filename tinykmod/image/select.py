@@ -12,7 +12,6 @@ from tinykmod.errors import TinykmodError
 from tinykmod.index.reader import Index
 from tinykmod.index.schema import ModuleFlag
 from tinykmod.kmod.names import normalise_pattern
-from tinykmod.modules.compression import decompress
 from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.tree import Module, ModuleTree
 
@@ -174,8 +173,7 @@ def _requests(tree: ModuleTree, module: Module, kernel_config: Mapping[str, str]
     prefixes = [prefix for symbol, prefix in REQUESTERS.items() if _imports(module, symbol)]
     if not prefixes:
         return
-    path = tree.directory / module.path
-    words = _strings(decompress(path.read_bytes(), str(path)))
+    words = _strings(tree.read(module))
     for prefix in prefixes:
         yield from (prefix + word for word in words)
     if "nls_" in prefixes:
