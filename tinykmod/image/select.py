@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tinykmod.errors import TinykmodError
+from tinykmod.index.opening import open_index
 from tinykmod.index.reader import Index
+from tinykmod.index.records import BootIndex
 from tinykmod.index.schema import ModuleFlag
 from tinykmod.kmod.names import normalise_pattern
 from tinykmod.modules.driver_class import DriverClass
@@ -97,6 +99,8 @@ def select(
                 pending.append(name)
 
     pending: list[str] = []
+    # Modules' strings are many thousand names, which the extension looks up quickest.
+    opened = open_index(bytes(index.data), index.which)
     put((name for name in index.names if index.module(name).flags & ModuleFlag.HASH), "checks modules' signatures")
     for name in add:
         added = _named(index, name)
@@ -120,7 +124,7 @@ def select(
         put((*record.pre, *record.post), f"softdep of {name}")
         put(record.weak, f"weakdep of {name}")
         for request in _requests(tree, tree.by_name[name], kernel_config):
-            put(_modules(index, request), f"{request} for {name}")
+            put(_modules(opened, request), f"{request} for {name}")
     ordered = [module.name for module in tree.modules]
     modules = {name: chosen[name] for name in ordered if name in chosen}
     return Selection(modules, [name for name in ordered if name in left_out])
@@ -136,7 +140,7 @@ def omit(index: Index, names: Iterable[str]) -> tuple[dict[str, str], list[str]]
     gone: dict[str, str] = {}
     warnings = []
     for name in names:
-        found = _modules(index, name)
+        found = _meant(index, name)
         if not found:
             known = "is built into the kernel" if index.lookup(name) else "no such module or alias"
             warnings.append(f"--omit {name}: {known}")
@@ -153,15 +157,19 @@ def _spelled(classes: DriverClass) -> str:
     return ", ".join(member.name.lower() for member in DriverClass if member in classes and member.name)
 
 
-def _modules(index: Index, name: str) -> list[str]:
-    """The modules that a name, an alias or a pattern of names leads to."""
-    if re.search(r"[*?[]", name) and (found := fnmatch.filter(index.names, normalise_pattern(name))):
-        return found
+def _modules(index: BootIndex, name: str) -> list[str]:
     return [match.module for match in index.lookup(name) if not match.builtin]
 
 
+def _meant(index: Index, name: str) -> list[str]:
+    """The modules that a user means by a name, an alias or a pattern of names."""
+    if re.search(r"[*?[]", name) and (found := fnmatch.filter(index.names, normalise_pattern(name))):
+        return found
+    return _modules(index, name)
+
+
 def _named(index: Index, name: str) -> list[str]:
-    found = _modules(index, name)
+    found = _meant(index, name)
     if not found and not index.lookup(name):
         near = ", ".join(difflib.get_close_matches(name.replace("-", "_"), index.names, 3))
         raise TinykmodError(name, f"no such module or alias{near and f'; there is {near}'}")
