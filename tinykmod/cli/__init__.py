@@ -35,6 +35,7 @@ COMMANDS = (
     Command("initramfs", "build an initramfs with the loader as /init", "tinykmod.cli.initramfs"),
     Command("coldplug", "load (or show) what this machine's devices ask for", "tinykmod.cli.coldplug"),
     Command("trace", "show a boot's trace as a timeline, or turn it into a chart", "tinykmod.cli.trace"),
+    Command("snapshot", "write down what this machine's image needs, to build it elsewhere", "tinykmod.cli.snapshot"),
     Command("profile", "make a plan for the next boot of a boot's trace", "tinykmod.cli.profile"),
     Command(
         "depmod", "write modules.dep and the other files by which modprobe finds modules", "tinykmod.cli.depmod", True
