@@ -164,7 +164,7 @@ class _Machine:
     def _target(self, place: str) -> str:
         """The last component of what a link leads to; empty where it is none."""
         path = self._base / place
-        return path.resolve().name if path.exists() else ""
+        return path.resolve().name if path.is_symlink() else ""
 
     def _device(self, place: str) -> str:
         """The path below /sys/devices of the device that a link leads to; empty where it leads elsewhere."""

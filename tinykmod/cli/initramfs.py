@@ -10,6 +10,7 @@ from tinykmod import loaders
 from tinykmod.cli.config import add_config, add_plan
 from tinykmod.cli.progress import counter, warn
 from tinykmod.errors import TinykmodError
+from tinykmod.image import snapshot
 from tinykmod.image.build import COMPRESSIONS, Request, build
 from tinykmod.image.select import parse_classes
 from tinykmod.trace.plan import read_plan
@@ -31,6 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--class", dest="classes", default="storage", metavar="CLASS,...", help="driver classes (default: storage)"
     )
+    parser.add_argument("--for", dest="machine", default="generic", metavar="generic|host|SNAPSHOT",
+                        help="of the classes all drivers (default), or those of this machine or of a file that"
+                        " `tinykmod snapshot` has written")  # fmt: skip
+    parser.add_argument("--strict", action="store_true",
+                        help="for a machine, nothing for a disk that was moved")  # fmt: skip
     parser.add_argument("--add", action="append", default=[], metavar="MODULE", help="a module or alias; repeatable")
     parser.add_argument("--compress", choices=COMPRESSIONS, default="zstd", help="default: zstd")
     parser.add_argument(
@@ -51,11 +57,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     begin = time.monotonic()
     output = args.output or Path(f"initramfs-{args.release}.img")
+    machine = snapshot.chosen(args.machine)
     request = Request(
         args.root,
         args.release,
         output,
-        loaders.find(args.arch),
+        loaders.find(args.arch or (machine.arch if machine else None)),
         parse_classes(args.classes.split(",")),
         args.add,
         args.compress,
@@ -64,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
         args.modules_load,
         args.config,
         read_plan(args.plan) if args.plan else None,
+        machine,
+        args.strict,
     )
     image = build(request, counter("reading modules"))
     warn(image.warnings)

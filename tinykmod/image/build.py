@@ -31,8 +31,9 @@ from elftools.elf.segments import InterpSegment
 from tinykmod import __version__
 from tinykmod.errors import TinykmodError
 from tinykmod.files import check_place, replacing
-from tinykmod.image import cpio, kernel_config, modules_load
+from tinykmod.image import cpio, host, kernel_config, modules_load
 from tinykmod.image.select import select
+from tinykmod.image.snapshot import Snapshot
 from tinykmod.index.compiler import compile_index, install_notes
 from tinykmod.index.reader import Index
 from tinykmod.kmod.config import read_config
@@ -73,6 +74,9 @@ class Request:
     config: Sequence[Path] | None = None
     #: What the loader begins with.
     plan: Plan | None = None
+    #: Of the classes only what this machine needs; unless strict also what it needs after its disk was moved.
+    machine: Snapshot | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
     whole = Index(compile_index(tree, modprobe_config), verify=False)
     files_to_load = modules_load.read(request.root) if request.modules_load else []
     listed = modules_load.names(files_to_load)
-    chosen = select(tree, whole, request.classes, request.add, config, listed)
+    machine = host.needed(tree, whole, request.machine, request.classes, request.strict) if request.machine else None
+    chosen = select(tree, whole, request.classes, request.add, config, listed, machine.modules if machine else None)
     modules = [tree.by_name[name] for name in chosen]
     unpacked = {
         module.name: uncompressed(module.path)
@@ -123,8 +128,8 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
     index = Index(data, verify=False)
     home = f"lib/modules/{tree.release}"
     texts = {INDEX_NAME: data, **_text_files(modules, index)}
-    own = [*system, *files_to_load, *(cpio.regular(f"{home}/{name}", text) for name, text in texts.items())]
-    entries = {entry.path: entry for entry in own}
+    fixed = [*system, *files_to_load, *(cpio.regular(f"{home}/{name}", text) for name, text in texts.items())]
+    entries = {entry.path: entry for entry in fixed}
     files = {f"{home}/{index.path(module.name)}": module for module in modules}
     for entry in given:
         if entry.path in entries or entry.path in files:
@@ -144,6 +149,7 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
     with replacing(request.output) as out, _compressor(request.compress, out) as packed:
         cpio.write(packed, contents(), mtime)
     missing = [f"{where}: {name}: no such module" for name, where in listed.items() if not whole.lookup(name)]
+    missing += machine.missing if machine else []
     notes = [*install_notes(modprobe_config), *plan_notes(request.plan, chosen), *missing]
     return Image(request.output, request.output.stat().st_size, chosen, [*modprobe_config.warnings, *notes])
 

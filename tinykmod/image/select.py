@@ -66,10 +66,12 @@ def select(
     add: Iterable[str],
     kernel_config: Mapping[str, str],
     listed: Mapping[str, str],
+    machine: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The modules for CLASSES and those of ADD (names or aliases), with all they need: name -> reason, in tree order.
 
-    Those of LISTED, name or alias -> reason, as well: there a name that leads nowhere is none.
+    Those of LISTED, name or alias -> reason, as well: there a name that leads nowhere is none. With MACHINE, its
+    modules, module -> reason, instead of all that are of CLASSES.
 
     INDEX is of the whole tree: it says which modules a name or alias leads to, here as at boot. What modules
     need is followed to the end: dependencies, softdeps, weakdeps, and what they have the kernel load by name.
@@ -89,6 +91,10 @@ def select(
         put(_named(index, name), f"--add {name}")
     for name, reason in listed.items():
         put(_modules(index, name), reason)
+    if machine is not None:
+        for name, reason in machine.items():
+            put([name], reason)
+        classes = DriverClass(0)
     behind = with_behind(classes)
     for module in tree.modules:
         if served := index.module(module.name).classes & behind:

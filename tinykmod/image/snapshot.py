@@ -85,6 +85,11 @@ def host() -> Snapshot:
     return parse(snapshot.text(snapshot.take()), "host")
 
 
+def chosen(word: str) -> Snapshot | None:
+    """What `generic`, `host` or a file's path stands for. Raises SnapshotError, and OSError."""
+    return None if word == "generic" else host() if word == "host" else read(Path(word))
+
+
 def read(path: Path) -> Snapshot:
     """Raises SnapshotError, and OSError."""
     try:
