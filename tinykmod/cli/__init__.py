@@ -33,6 +33,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("index", "build, dump and match boot indexes", "tinykmod.cli.index"),
     Command("initramfs", "build an initramfs with the loader as /init", "tinykmod.cli.initramfs"),
+    Command("image", "tell before the reboot whether a machine would find its root", "tinykmod.cli.image"),
     Command("coldplug", "load (or show) what this machine's devices ask for", "tinykmod.cli.coldplug"),
     Command("trace", "show a boot's trace as a timeline, or turn it into a chart", "tinykmod.cli.trace"),
     Command("snapshot", "write down what this machine's image needs, to build it elsewhere", "tinykmod.cli.snapshot"),
