@@ -9,9 +9,10 @@ from pathlib import Path
 import guest_machine
 import pytest
 from once import once
+from test_devices import UAS
 from test_root import UUID, reached
 
-from tinykmod.bench.machines import NVME, REFERENCE
+from tinykmod.bench.machines import REFERENCE
 
 pytestmark = pytest.mark.vm
 
@@ -72,5 +73,5 @@ def test_its_image_boots_it(start, root, built, board, image, run_tinykmod: Call
 def test_it_boots_where_the_disk_was_moved(start, root, built, image) -> None:
     own = built()
     assert own.stat().st_size < image.stat().st_size / 4
-    # The machine has no USB disk; QEMU's usual USB stick is not of its kind either.
-    reached(start(f"root=UUID={UUID}", root, machine=NVME, initrd=own), "/dev/nvme0n1", "ext4")
+    # The snapshot's machine has controllers for NVMe and SATA, but no USB disk.
+    reached(start(f"root=UUID={UUID}", root, machine=UAS, initrd=own), "/dev/sda", "ext4")

@@ -70,7 +70,8 @@ class _Machine:
     def devices(self) -> list[dict[str, object]]:
         """The devices of all buses that have a modalias or a driver, or wait for another, by their paths."""
         found: dict[str, dict[str, object]] = {}
-        for place in self._entries("sys/bus", "*/devices/*"):
+        places = [place for bus in self._entries("sys/bus", "*") for place in self._entries(f"{bus}/devices", "*")]
+        for place in places:
             path, bus = self._device(place), place.split("/")[2]
             if not path:
                 continue
