@@ -112,6 +112,8 @@ def test_an_error_is_one_line(run_tinykmod: Run, kernel: Kernel, tmp_path: Path)
     assert "storage, gpu, input" in fails("-b", kernel.root, "--class", "storage,disks", kernel.release)
     for words in ("", "storage,"):
         assert "tinykmod: '': no such driver class;" in fails("-b", kernel.root, "--class", words, kernel.release)
+    assert f"{__file__}: cut short or no JSON: line 1" in fails("-b", kernel.root, "--for", __file__, kernel.release)
+    assert "/nowhere: No such file" in fails("-b", kernel.root, "--for", "/nowhere", kernel.release)
     assert "/nowhere" in fails("-b", kernel.root, "--file", "/nowhere:/etc/x", kernel.release)
     assert "SRC:DST" in fails("-b", kernel.root, "--file", "/etc/passwd", kernel.release)
     assert "/nowhere" in fails("-b", kernel.root, "--busybox", "/nowhere", kernel.release)

@@ -1,4 +1,4 @@
-"""`tinykmod image list|why|diff`: what is in an image."""
+"""`tinykmod image list|why|diff|check`: what is in an image, and what it would do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|why|diff")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|why|diff|check")
     listing = actions.add_parser("list", help="print the files of an image with their sizes")
     listing.add_argument("image", type=Path, metavar="IMAGE")
     why = actions.add_parser("why", help="print each file with its size and the reason why it is there")
@@ -26,10 +26,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     diff = actions.add_parser("diff", help="print in which files two images differ; exit 1 if they do")
     diff.add_argument("image", type=Path, metavar="IMAGE")
     diff.add_argument("other", type=Path, metavar="IMAGE")
+    checking = actions.add_parser("check", help="tell whether a machine would find its root and displays")
+    checking.add_argument("image", type=Path, metavar="IMAGE")
+    checking.add_argument("--for", dest="machine", default="host", metavar="host|SNAPSHOT",
+                          help="this machine (default), or a file that `tinykmod snapshot` has written")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
-    return {"list": _list, "why": _why, "diff": _diff}[args.action](args)
+    return {"list": _list, "why": _why, "diff": _diff, "check": _check}[args.action](args)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -83,6 +87,24 @@ def _diff(args: argparse.Namespace) -> int:
     print(f"{first} only in the first, {second} only in the second, {differ} differ; ", end="")
     print(f"{totals[0]} and {totals[1]} bytes unpacked")
     return int(any(counts.values()))
+
+
+def _check(args: argparse.Namespace) -> int:
+    from tinykmod.image import snapshot
+    from tinykmod.image.check import carried, check
+
+    machine = snapshot.chosen(args.machine)
+    if machine is None:
+        raise TinykmodError("--for generic", "an image is checked for one machine")
+    image = carried(args.image)
+    verdict = check(image, machine, args.machine)
+    for line in verdict.lines:
+        print(line)
+    root = machine.root
+    if root is not None:
+        found = "would be found" if verdict.root else "would not be found"
+        print(f"{args.image}: kernel {image.index.release}: root {root.source} ({root.type}) {found}")
+    return 0 if verdict.root else 1
 
 
 def _size(entry: Entry) -> int:

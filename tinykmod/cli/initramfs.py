@@ -10,6 +10,7 @@ from tinykmod import loaders
 from tinykmod.cli.config import add_config, add_plan, there
 from tinykmod.cli.progress import counter, warn
 from tinykmod.errors import TinykmodError
+from tinykmod.image import snapshot
 from tinykmod.image.build import COMPRESSIONS, Request, build
 from tinykmod.image.firmware import told
 from tinykmod.image.select import parse_classes
@@ -32,6 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--class", dest="classes", default="storage", metavar="CLASS,...", help="driver classes (default: storage)"
     )
+    parser.add_argument("--for", dest="machine", default="generic", metavar="generic|host|SNAPSHOT",
+                        help="of the classes all drivers (default), or those of this machine or of a file that"
+                        " `tinykmod snapshot` has written")  # fmt: skip
     parser.add_argument(
         "--add",
         action="append",
@@ -56,7 +60,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="look for firmware here before ROOT's lib/firmware; repeatable",
     )
     firmware.add_argument("--no-firmware", action="store_true", help="put no firmware in, and miss none")
-    parser.add_argument("--strict", action="store_true", help="missing firmware is an error")
+    parser.add_argument("--strict", action="store_true",
+                        help="missing firmware is an error; for a machine, nothing for a moved disk")  # fmt: skip
     parser.add_argument("--compress", choices=COMPRESSIONS, default="zstd", help="default: zstd")
     parser.add_argument(
         "--file",
@@ -76,11 +81,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     begin = time.monotonic()
     output = args.output or Path(f"initramfs-{args.release}.img")
+    machine = snapshot.chosen(args.machine)
     request = Request(
         args.root,
         args.release,
         output,
-        loaders.find(args.arch),
+        loaders.find(args.arch or (machine.arch if machine else None)),
         parse_classes(args.classes.split(",")),
         args.add,
         args.omit,
@@ -91,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
         args.config,
         read_plan(args.plan) if args.plan else None,
         None if args.no_firmware else args.firmware,
+        machine,
         args.strict,
     )
     image = build(request, counter("reading modules"))

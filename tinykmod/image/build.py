@@ -33,9 +33,10 @@ from elftools.elf.segments import InterpSegment
 from tinykmod import __version__
 from tinykmod.errors import TinykmodError
 from tinykmod.files import check_place, replacing
-from tinykmod.image import cpio, firmware, kernel_config, modules_load
+from tinykmod.image import cpio, firmware, host, kernel_config, modules_load
 from tinykmod.image.reasons import File, file_of
 from tinykmod.image.select import omit, select
+from tinykmod.image.snapshot import Snapshot
 from tinykmod.index.compiler import compile_index, install_notes
 from tinykmod.index.reader import Index
 from tinykmod.kmod.config import read_config
@@ -79,7 +80,9 @@ class Request:
     plan: Plan | None = None
     #: Directories that come before the root's lib/firmware; None: no firmware at all.
     firmware: Sequence[Path] | None = ()
-    #: Whether missing firmware is an error.
+    #: Of the classes only what this machine needs.
+    machine: Snapshot | None = None
+    #: Missing firmware is an error, and the machine gets nothing for a disk that was moved.
     strict: bool = False
 
 
@@ -117,7 +120,10 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
     files_to_load = modules_load.read(request.root) if request.modules_load else []
     listed = modules_load.names(files_to_load)
     omitted, warnings = omit(whole, request.omit)
-    chosen, left_out = select(tree, whole, request.classes, request.add, config, listed, omitted)
+    machine = host.needed(tree, whole, request.machine, request.classes, request.strict) if request.machine else None
+    chosen, left_out = select(
+        tree, whole, request.classes, request.add, config, listed, omitted, machine.modules if machine else None
+    )
     modules = [tree.by_name[name] for name in chosen]
     unpacked = {
         module.name: uncompressed(module.path)
@@ -176,6 +182,7 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
     for needed in dict.fromkeys(omitted[name] for name in left_out):
         if behind := [name for name in left_out if omitted[name] == needed != name]:
             warnings.append(f"{needed} is omitted, and so is what needs it: {', '.join(behind)}")
+    missing += machine.missing if machine else []
     notes = [*install_notes(modprobe_config), *plan_notes(request.plan, chosen), *missing]
     size = request.output.stat().st_size
     return Image(request.output, size, chosen, [*modprobe_config.warnings, *warnings, *notes], written, loads.missing)

@@ -78,10 +78,12 @@ def select(
     kernel_config: Mapping[str, str],
     listed: Mapping[str, str],
     omitted: Mapping[str, str],
+    machine: Mapping[str, str] | None = None,
 ) -> Selection:
     """The modules for CLASSES and those of ADD (names, patterns of names, or aliases), with all they need.
 
     Those of LISTED, name or alias -> reason, as well: there a name that leads nowhere is none. OMITTED is omit()'s.
+    With MACHINE, its modules, module -> reason, instead of all that are of CLASSES.
 
     INDEX is of the whole tree: it says which modules a name or alias leads to, here as at boot. What modules
     need is followed to the end: dependencies, softdeps, weakdeps, and what they have the kernel load by name.
@@ -110,6 +112,10 @@ def select(
         put(added, f"--add {name}")
     for name, reason in listed.items():
         put(_modules(index, name), reason)
+    if machine is not None:
+        for name, reason in machine.items():
+            put([name], reason)
+        classes = DriverClass(0)
     behind = with_behind(classes)
     for module in tree.modules:
         if served := index.module(module.name).classes & behind:
