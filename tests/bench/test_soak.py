@@ -112,6 +112,9 @@ def test_a_boot_that_differs_is_told_and_its_console_is_kept(run, machine, tmp_p
 def test_a_root_that_came_too_soon_is_made_to_wait(run, machine):
     machine.ends[1] = lambda delay: {"events": [{"ev": "dropped", "name": "drm", "t": 1}] if delay < 20 else []}
     machine.ends[2] = {"events": [{"ev": "dropped", "name": "drm", "t": 1}]}
+    # With one job the root's filesystem is loaded last.
+    late = {"ev": "module", "name": "ext4", "t": 6 * 10**9, "dur": 1, "result": 0}
+    machine.ends[0] = {"modules": ["ahci", "ext4", "sd_mod"], "events": [late]}
     # A keyboard that the hub has yet to find is in nobody's queue.
     machine.ends[3] = lambda delay: {
         "modules": ["ahci"] if delay < 10 else ["ahci", "ext4", "sd_mod"],
