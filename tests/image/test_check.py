@@ -144,8 +144,8 @@ def test_what_is_no_image_is_one_line(make: Make, tmp_path: Path, capsys: pytest
         cpio.write(out, [])
     at = data.index(b"TINYKMOD") if b"TINYKMOD" in data else data.index(b"tinykmod.tki\0") + 200
     for content, why in (
-        (data[:5000], "cpio archive: "),
-        (b"\x28\xb5\x2f\xfd" + data[:50], "compressed data are damaged"),
+        (data[:5000], "cut short at byte 5000"),
+        (b"\x28\xb5\x2f\xfd" + data[:50], "zstd data at byte 0 are damaged"),
         ((tmp_path / "none").read_bytes(), "has 0 boot indexes, where one is expected"),
         (data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :], "tinykmod.tki: "),
     ):
