@@ -176,7 +176,7 @@ def make_image(rig: Rig, classes: str, trace: Sequence[Event] | None = None) -> 
     """An image of CLASSES, with the plan of TRACE where there is one."""
     image = rig.here / f"{'planned' if trace else 'plain'}.cpio"
     command = ["initramfs", "-b", str(rig.kernel.root), "--class", classes, "--compress", "none", "-o", str(image),
-               rig.kernel.release]  # fmt: skip
+               "--no-firmware", rig.kernel.release]  # fmt: skip
     if trace:
         plan = rig.here / "plan"
         plan.write_text(format_plan(plan_of(trace, "trace"), rig.kernel.release))

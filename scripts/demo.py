@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="tinykmod-demo-") as scratch:
         image = Path(scratch, "initramfs.img")
         command = ["-m", "tinykmod", "initramfs", "-b", str(kernel.root), "-o", str(image), "--arch", "x86_64",
-                   kernel.release]  # fmt: skip
+                   "--no-firmware", kernel.release]  # fmt: skip
         say(f"python3 {shlex.join(command)}")
         if subprocess.run([sys.executable, *command], check=False).returncode:
             return 1

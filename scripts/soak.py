@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="tinykmod-soak-") as scratch:
         image, vmlinux = Path(scratch, "initramfs.img"), Path(scratch, "vmlinux")
         command = ["-m", "tinykmod", "initramfs", "-b", str(kernel.root), "-o", str(image), "--arch", "x86_64",
-                   "--class", CLASSES, "--compress", "none", kernel.release]  # fmt: skip
+                   "--class", CLASSES, "--compress", "none", "--no-firmware", kernel.release]  # fmt: skip
         subprocess.run([sys.executable, *command], check=True, stdout=sys.stderr, cwd=ROOT)
         vmlinux.write_bytes(unpack_vmlinux(kernel.vmlinuz))
         disk = make_root_disk(Path(scratch, "root.img"), busybox=fetch_busybox(), uuid=UUID, init_script=INIT)

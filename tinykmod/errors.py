@@ -31,3 +31,7 @@ class IndexFormatError(TinykmodError):
 
 class BinIndexError(TinykmodError):
     """One of depmod's .bin indexes that is damaged, or what such an index cannot hold."""
+
+
+class SnapshotError(TinykmodError):
+    """A snapshot of a machine that is damaged or of another version."""

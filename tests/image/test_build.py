@@ -126,6 +126,63 @@ def test_add_of_a_builtin_module_is_no_error(make: Make, small: Path, kernel: Ke
     assert make(add=[Path(builtin).stem]).modules == make().modules
 
 
+def test_add_takes_patterns_of_names(make: Make) -> None:
+    modules = make(add=["nls-cp8[5-9]0", "cirr?s"]).modules
+    assert modules["nls_cp850"] == "--add nls-cp8[5-9]0"
+    assert modules["cirrus"] == "--add cirr?s"
+    with pytest.raises(TinykmodError, match=r"^zz\*: no such module or alias$"):
+        make(add=["zz*"])
+
+
+def test_omit_leaves_out_what_cannot_be_loaded_without_it(make: Make, kernel: Kernel) -> None:
+    whole = make()
+    image = make(omit=["nvme-core", "fs-ext4"])
+    # With ext4 goes what only ext4 needs.
+    assert set(whole.modules) - set(image.modules) == {
+        *("nvme_core", "nvme", "ext4", "mbcache", "jbd2", "crc16", "crc32c_generic", "crc32c_intel")
+    }
+    assert image.warnings == ["nvme_core is omitted, and so is what needs it: nvme"]
+    files, index = unpack(image), index_of(image, kernel)
+    assert not [path for path in files if path.endswith(("/nvme.ko", "/ext4.ko"))]
+    for name in index.names:
+        assert set(index.module(name).deps) <= set(image.modules)
+    # What only asks for it stays.
+    crc = make(omit=["crc32c_*"])
+    assert "ext4" in crc.modules
+    assert set(whole.modules) - set(crc.modules) == {"crc32c_generic", "crc32c_intel"}
+    assert crc.warnings == []
+
+
+def test_omit_of_what_is_not_there_is_told(make: Make, small: Path, kernel: Kernel) -> None:
+    builtin = Path((small / home(kernel) / "modules.builtin").read_text().splitlines()[0]).stem
+    image = make(omit=["nvm", builtin, "cirrus"])
+    assert image.warnings == ["--omit nvm: no such module or alias", f"--omit {builtin}: is built into the kernel"]
+    assert image.modules == make().modules
+
+
+def test_what_is_added_cannot_be_omitted(make: Make) -> None:
+    with pytest.raises(TinykmodError, match="^--add nvme: nvme is omitted with nvme_core, which it needs$"):
+        make(add=["nvme"], omit=["nvme_core"])
+    with pytest.raises(TinykmodError, match=r"^--add nvm\*: nvme is omitted$"):
+        make(add=["nvm*"], omit=["nvme"])
+
+
+def test_each_file_has_a_reason(make: Make, kernel: Kernel, busybox: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("secret")
+    image = make(busybox=busybox, files=[(tmp_path / "key", "/etc/keys/key")])
+    files = unpack(image)
+    assert [file.path for file in image.files] == list(files)
+    for file in image.files:
+        assert file.mode == files[file.path].mode
+        assert file.reason
+    reasons = {file.path: file.reason for file in image.files}
+    assert reasons[f"{home(kernel)}/kernel/fs/jbd2/jbd2.ko"] == image.modules["jbd2"] == "needed by ext4"
+    assert reasons["etc/keys/key"] == f"--file {tmp_path / 'key'}"
+    assert reasons[f"{home(kernel)}/tinykmod.tki"] == "the boot index"
+    modprobe = next(file for file in image.files if file.path == "sbin/modprobe")
+    assert str(modprobe) == "        0  /sbin/modprobe -> ../init: the loader, by the name that the kernel calls"
+
+
 def test_the_text_files_are_depmods(make: Make, kernel: Kernel, tmp_path: Path) -> None:
     """depmod, run on what was unpacked, writes the same dependencies and aliases."""
     image = make()

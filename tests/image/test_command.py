@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +21,14 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="module")
 def built(run_tinykmod: Run, kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """The command's output with -v, and the image."""
+    """The command's output with --why, and the image."""
     output = tmp_path_factory.mktemp("image") / "initrd.img"
-    done = run_tinykmod("initramfs", "-v", "-b", kernel.root, "-o", output, kernel.release)
-    assert (done.returncode, done.stderr) == (0, "")  # no terminal: no progress line
+    done = run_tinykmod("initramfs", "--why", "-b", kernel.root, "-o", output, kernel.release)
+    assert done.returncode == 0
+    # No terminal: no progress line. The unpacked kernel has no firmware with it.
+    lines = done.stderr.splitlines()
+    assert all(re.match(r"tinykmod: \w+: firmware is missing: ", line) for line in lines)
+    assert [line.split()[1] for line in lines].count("qla2xxx:") == 1
     return done.stdout, output
 
 
@@ -33,12 +38,22 @@ def files(built: tuple[str, Path]) -> dict[str, cpio.Entry]:
     return {entry.path: entry for entry in cpio.read(data)}
 
 
-def test_it_says_what_it_made_and_why(built: tuple[str, Path], kernel: Kernel) -> None:
-    *reasons, summary = built[0].splitlines()
+def test_it_says_what_it_made_and_why(
+    built: tuple[str, Path], files: dict[str, cpio.Entry], kernel: Kernel
+) -> None:
+    *lines, summary = built[0].splitlines()
     size = built[1].stat().st_size / 2**20
-    assert re.fullmatch(rf"{re.escape(str(built[1]))}: {size:.1f} MiB, {len(reasons)} modules, [\d.]+ s", summary)
-    assert "nvme: class storage" in reasons
-    assert all(re.fullmatch(r"\w+: \S.*", line) for line in reasons)
+    modules = [path for path in files if path.endswith(".ko")]
+    assert re.fullmatch(rf"{re.escape(str(built[1]))}: {size:.1f} MiB, {len(modules)} modules, [\d.]+ s", summary)
+    said = [re.fullmatch(r" *(\d+)  /(\S+?)(?: -> (\S+))?: (\S.*)", line) for line in lines]
+    assert [line[2] for line in said if line] == list(files)
+    reasons = {line[2]: line[4] for line in said if line}
+    assert {line[2]: int(line[1]) for line in said if line} == {
+        path: 0 if stat.S_ISLNK(entry.mode) else len(entry.data) for path, entry in files.items()
+    }
+    assert reasons[f"lib/modules/{kernel.release}/kernel/drivers/nvme/host/nvme.ko"] == "class storage"
+    assert reasons["init"] == "the loader"
+    assert "no reason is known" not in reasons.values()
 
 
 def test_the_loader_is_init(files: dict[str, cpio.Entry]) -> None:
@@ -97,6 +112,8 @@ def test_an_error_is_one_line(run_tinykmod: Run, kernel: Kernel, tmp_path: Path)
     assert "storage, gpu, input" in fails("-b", kernel.root, "--class", "storage,disks", kernel.release)
     for words in ("", "storage,"):
         assert "tinykmod: '': no such driver class;" in fails("-b", kernel.root, "--class", words, kernel.release)
+    assert f"{__file__}: cut short or no JSON: line 1" in fails("-b", kernel.root, "--for", __file__, kernel.release)
+    assert "/nowhere: No such file" in fails("-b", kernel.root, "--for", "/nowhere", kernel.release)
     assert "/nowhere" in fails("-b", kernel.root, "--file", "/nowhere:/etc/x", kernel.release)
     assert "SRC:DST" in fails("-b", kernel.root, "--file", "/etc/passwd", kernel.release)
     assert "/nowhere" in fails("-b", kernel.root, "--busybox", "/nowhere", kernel.release)

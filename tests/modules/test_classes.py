@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 from make_ko import make_ko
+from make_tree import RELEASE, make_tree
 
-from tinykmod.modules.classes import driver_class
+from tinykmod.modules.classes import driver_class, evidence
 from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.elf import read_elf
 from tinykmod.modules.tree import Module, ModuleTree
@@ -87,3 +91,41 @@ def test_a_driver_may_be_of_two_classes() -> None:
 
 def test_hotkeys_do_not_make_a_laptop_driver_an_input_driver() -> None:
     assert made("kernel/drivers/platform/x86/x.ko", ["input_register_device"]) == DriverClass(0)
+
+
+def test_the_evidence_is_the_modules_own(real_tree: ModuleTree) -> None:
+    """What is said to show a class is there: an imported symbol, an alias, a directory."""
+    seen: set[DriverClass | str] = set()
+    for module in real_tree.modules:
+        for kind, why in evidence(module):
+            said = re.fullmatch(r"(?:imports (\w+)|alias (\S+)|serves devices)(?: and is in (\S+/))?", why)
+            assert said, why
+            symbol, alias, place = said.groups()
+            assert symbol is None or symbol in module.elf.imports
+            assert alias is None or alias in module.aliases
+            assert place is None or module.path.startswith(f"kernel/{place}")
+            seen |= {kind, why.split()[0]}
+    assert seen == {*DriverClass, "imports", "alias", "serves"}
+
+
+def test_the_command_shows_each_class_of_each_driver(
+    run_tinykmod: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    make_tree(tmp_path, {
+        "kernel/drivers/gpu/card.ko": {"imports": ["drm_dev_register", "register_netdev"]},
+        "kernel/drivers/ata/disk.ko": {"modinfo": [("alias", "pci:v1d2sv*sd*bc*sc*i*")]},
+        "kernel/drivers/mmc/host.ko": {"imports": ["mmc_add_host"]},
+        "extra/wide.ko": {"modinfo": [("alias", "pci:v*d*sv*sd*bc01sc08i02*")]},
+        "kernel/lib/library.ko": {},
+    })  # fmt: skip
+    done = run_tinykmod("classes", "-b", tmp_path, RELEASE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split(maxsplit=2) for line in done.stdout.splitlines()] == [
+        ["storage", "disk", "serves devices and is in drivers/ata/"],
+        ["storage", "wide", "alias pci:v*d*sv*sd*bc01sc08i02*"],
+        ["gpu", "card", "imports drm_dev_register"],
+        ["network", "card", "imports register_netdev"],
+        ["bus", "host", "imports mmc_add_host and is in drivers/mmc/"],
+    ]
+    failed = run_tinykmod("classes", "-b", tmp_path, "5.0-none")
+    assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)

@@ -33,8 +33,11 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("index", "build, dump and match boot indexes", "tinykmod.cli.index"),
     Command("initramfs", "build an initramfs with the loader as /init", "tinykmod.cli.initramfs"),
+    Command("image", "list an image, tell why, compare two, check one before the reboot", "tinykmod.cli.image"),
+    Command("classes", "show which drivers are of which class, and what shows it", "tinykmod.cli.classes"),
     Command("coldplug", "load (or show) what this machine's devices ask for", "tinykmod.cli.coldplug"),
     Command("trace", "show a boot's trace as a timeline, or turn it into a chart", "tinykmod.cli.trace"),
+    Command("snapshot", "write down what this machine's image needs, to build it elsewhere", "tinykmod.cli.snapshot"),
     Command("profile", "make a plan for the next boot of a boot's trace", "tinykmod.cli.profile"),
     Command(
         "depmod", "write modules.dep and the other files by which modprobe finds modules", "tinykmod.cli.depmod", True

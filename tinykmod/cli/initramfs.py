@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 
 from tinykmod import loaders
-from tinykmod.cli.config import add_config, add_plan
+from tinykmod.cli.config import add_config, add_plan, there
 from tinykmod.cli.progress import counter, warn
 from tinykmod.errors import TinykmodError
+from tinykmod.image import snapshot
 from tinykmod.image.build import COMPRESSIONS, Request, build
+from tinykmod.image.firmware import told
 from tinykmod.image.select import parse_classes
 from tinykmod.trace.plan import read_plan
 
@@ -31,7 +33,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--class", dest="classes", default="storage", metavar="CLASS,...", help="driver classes (default: storage)"
     )
-    parser.add_argument("--add", action="append", default=[], metavar="MODULE", help="a module or alias; repeatable")
+    parser.add_argument("--for", dest="machine", default="generic", metavar="generic|host|SNAPSHOT",
+                        help="of the classes all drivers (default), or those of this machine or of a file that"
+                        " `tinykmod snapshot` has written")  # fmt: skip
+    parser.add_argument(
+        "--add",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module, a pattern of modules' names (in quotes) or an alias; repeatable",
+    )
+    parser.add_argument(
+        "--omit",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="leave these out, as --add takes them, and what cannot be loaded without them; repeatable",
+    )
+    firmware = parser.add_mutually_exclusive_group()
+    firmware.add_argument(
+        "--firmware",
+        action="append",
+        default=[],
+        type=there,
+        metavar="DIR",
+        help="look for firmware here before ROOT's lib/firmware; repeatable",
+    )
+    firmware.add_argument("--no-firmware", action="store_true", help="put no firmware in, and miss none")
+    parser.add_argument("--strict", action="store_true",
+                        help="missing firmware is an error; for a machine, nothing for a moved disk")  # fmt: skip
     parser.add_argument("--compress", choices=COMPRESSIONS, default="zstd", help="default: zstd")
     parser.add_argument(
         "--file",
@@ -45,31 +75,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--busybox", type=Path, metavar="PATH", help="a static busybox, for a rescue shell")
     parser.add_argument("--arch", help="machine that the image is for, as uname -m says it (default: this one)")
-    parser.add_argument("-v", "--verbose", action="store_true", help="print each module and why it is in the image")
+    parser.add_argument("--why", action="store_true", help="print each file of the image with its size and reason")
 
 
 def run(args: argparse.Namespace) -> int:
     begin = time.monotonic()
     output = args.output or Path(f"initramfs-{args.release}.img")
+    machine = snapshot.chosen(args.machine)
     request = Request(
         args.root,
         args.release,
         output,
-        loaders.find(args.arch),
+        loaders.find(args.arch or (machine.arch if machine else None)),
         parse_classes(args.classes.split(",")),
         args.add,
+        args.omit,
         args.compress,
         [_file(text) for text in args.file],
         args.busybox,
         args.modules_load,
         args.config,
         read_plan(args.plan) if args.plan else None,
+        None if args.no_firmware else args.firmware,
+        machine,
+        args.strict,
     )
     image = build(request, counter("reading modules"))
-    warn(image.warnings)
-    if args.verbose:
-        for name, reason in image.modules.items():
-            print(f"{name}: {reason}")
+    warn([*image.warnings, *told(image.missing_firmware)])
+    if args.why:
+        print(*image.files, sep="\n")
     seconds = time.monotonic() - begin
     print(f"{output}: {image.size / 2**20:.1f} MiB, {len(image.modules)} modules, {seconds:.1f} s")
     return 0

@@ -4,6 +4,7 @@
 /lib/modules/RELEASE/tinykmod.tki    the boot index of the modules in the image
 /lib/modules/RELEASE/modules.*       dep, alias and softdep as text: what the loader goes by without an index
 /lib/modules/RELEASE/kernel/...      the modules
+/lib/firmware/...                    their firmware
 /etc/initrd-release                  what makes systemd know an initrd (its INITRD_INTERFACE document)
 /dev/console, /dev/null              for what is said before devtmpfs is there
 /bin/busybox, /bin/sh                a rescue shell, where a busybox was given
@@ -20,6 +21,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -31,8 +33,10 @@ from elftools.elf.segments import InterpSegment
 from tinykmod import __version__
 from tinykmod.errors import TinykmodError
 from tinykmod.files import check_place, replacing
-from tinykmod.image import cpio, kernel_config, modules_load
-from tinykmod.image.select import select
+from tinykmod.image import cpio, firmware, host, kernel_config, modules_load
+from tinykmod.image.reasons import File, file_of
+from tinykmod.image.select import omit, select
+from tinykmod.image.snapshot import Snapshot
 from tinykmod.index.compiler import compile_index, install_notes
 from tinykmod.index.reader import Index
 from tinykmod.kmod.config import read_config
@@ -63,6 +67,7 @@ class Request:
     loader: Path
     classes: DriverClass = DriverClass.STORAGE
     add: Sequence[str] = ()
+    omit: Sequence[str] = ()
     compress: str = "zstd"
     #: (file on this machine, absolute path in the image)
     files: Sequence[tuple[Path, str]] = ()
@@ -73,6 +78,12 @@ class Request:
     config: Sequence[Path] | None = None
     #: What the loader begins with.
     plan: Plan | None = None
+    #: Directories that come before the root's lib/firmware; None: no firmware at all.
+    firmware: Sequence[Path] | None = ()
+    #: Of the classes only what this machine needs.
+    machine: Snapshot | None = None
+    #: Missing firmware is an error, and the machine gets nothing for a disk that was moved.
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,10 @@ class Image:
     size: int
     modules: dict[str, str]
     warnings: list[str]
+    #: Each file, link, node and directory, in the archive's order.
+    files: list[File]
+    #: Module -> the names of its firmware that is not there.
+    missing_firmware: dict[str, list[str]]
 
 
 def build(request: Request, progress: Callable[[int, int], None] | None = None) -> Image:
@@ -104,7 +119,11 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
     whole = Index(compile_index(tree, modprobe_config), verify=False)
     files_to_load = modules_load.read(request.root) if request.modules_load else []
     listed = modules_load.names(files_to_load)
-    chosen = select(tree, whole, request.classes, request.add, config, listed)
+    omitted, warnings = omit(whole, request.omit)
+    machine = host.needed(tree, whole, request.machine, request.classes, request.strict) if request.machine else None
+    chosen, left_out = select(
+        tree, whole, request.classes, request.add, config, listed, omitted, machine.modules if machine else None
+    )
     modules = [tree.by_name[name] for name in chosen]
     unpacked = {
         module.name: uncompressed(module.path)
@@ -125,27 +144,48 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
     texts = {INDEX_NAME: data, **_text_files(modules, index)}
     own = [*system, *files_to_load, *(cpio.regular(f"{home}/{name}", text) for name, text in texts.items())]
     entries = {entry.path: entry for entry in own}
-    files = {f"{home}/{index.path(module.name)}": module for module in modules}
-    for entry in given:
-        if entry.path in entries or entry.path in files:
-            raise TinykmodError(f"/{entry.path}", "the image has a file of its own there")
-        entries[entry.path] = entry
-    _add_parents(entries, [*entries, *files])
+    loads = _firmware(request, modules, config)
+    entries |= {path: cpio.symlink(path, target) for path, target in loads.links.items()}
 
     def module_bytes(module: Module) -> bytes:
         source = tree.directory / module.path
         data = source.read_bytes()
         return decompress(data, str(source)) if module.name in unpacked else data
 
+    # What is large is read when its turn to be written has come.
+    files: dict[str, Callable[[], bytes]] = {
+        **{f"{home}/{index.path(module.name)}": partial(module_bytes, module) for module in modules},
+        **{path: source.read for path, source in loads.files.items()},
+    }
+    for entry in given:
+        if entry.path in entries or entry.path in files:
+            raise TinykmodError(f"/{entry.path}", "the image has a file of its own there")
+        entries[entry.path] = entry
+    _add_parents(entries, [*entries, *files])
+
+    reasons = {
+        **{f"{home}/{index.path(name)}": reason for name, reason in chosen.items()},
+        **{path: f"firmware of {', '.join(sorted(users))}" for path, users in loads.users.items()},
+        **{entry.path: f"--file {source}" for entry, (source, _) in zip(given, request.files, strict=True)},
+    }
+    written: list[File] = []
+
     def contents() -> Iterator[cpio.Entry]:
         for path in sorted([*entries, *files], key=os.fsencode):
-            yield entries.get(path) or cpio.regular(path, module_bytes(files[path]))
+            entry = entries.get(path) or cpio.regular(path, files[path]())
+            written.append(file_of(entry, reasons.get(path, "")))
+            yield entry
 
     with replacing(request.output) as out, _compressor(request.compress, out) as packed:
         cpio.write(packed, contents(), mtime)
     missing = [f"{where}: {name}: no such module" for name, where in listed.items() if not whole.lookup(name)]
+    for needed in dict.fromkeys(omitted[name] for name in left_out):
+        if behind := [name for name in left_out if omitted[name] == needed != name]:
+            warnings.append(f"{needed} is omitted, and so is what needs it: {', '.join(behind)}")
+    missing += machine.missing if machine else []
     notes = [*install_notes(modprobe_config), *plan_notes(request.plan, chosen), *missing]
-    return Image(request.output, request.output.stat().st_size, chosen, [*modprobe_config.warnings, *notes])
+    size = request.output.stat().st_size
+    return Image(request.output, size, chosen, [*modprobe_config.warnings, *warnings, *notes], written, loads.missing)
 
 
 def _epoch() -> int:
@@ -153,6 +193,16 @@ def _epoch() -> int:
     if not re.fullmatch("[0-9]+", text) or int(text) > cpio.LARGEST:
         raise TinykmodError("SOURCE_DATE_EPOCH", f"{text!r} is no number of seconds that a cpio archive can hold")
     return int(text)
+
+
+def _firmware(request: Request, modules: Sequence[Module], config: Mapping[str, str]) -> firmware.Firmware:
+    if request.firmware is None:
+        return firmware.Firmware()
+    places = firmware.search(request.root, request.release, request.firmware)
+    found = firmware.collect({module.name: module.values("firmware") for module in modules}, places, config)
+    if request.strict and found.missing:
+        raise TinykmodError("firmware", f"is missing; {'; '.join(firmware.told(found.missing))}")
+    return found
 
 
 def _check_machine(loader: Path, tree: ModuleTree) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tinykmod.errors import TinykmodError
@@ -84,28 +84,41 @@ def _padding(length: int) -> bytes:
     return b"\0" * (-length % 4)
 
 
-def read(data: bytes) -> Iterator[Entry]:
-    """The entries of an archive, the trailer left out.
+def read(data: bytes) -> list[Entry]:
+    """The entries of an archive, the trailer left out. Raises TinykmodError where it is cut short or not newc."""
+    return read_at(data, 0)[0]
 
-    Raises TinykmodError where it is cut short or not newc.
+
+def read_at(data: bytes, position: int, which: str = "cpio archive") -> tuple[list[Entry], int]:
+    """The entries of the archive that begins at POSITION, and where it ends.
+
+    Of a file's several names only one need come with its contents; each has them here. Raises TinykmodError(WHICH).
     """
-    position = 0
+    entries: list[Entry] = []
+    names: dict[tuple[int, ...], list[int]] = {}
     while True:
         header = data[position : position + HEADER]
         if len(header) < HEADER or not header.startswith(MAGIC):
-            raise TinykmodError("cpio archive", f"no newc header at byte {position}")
+            raise TinykmodError(which, f"no newc header at byte {position}")
         try:
             fields = [int(header[start : start + 8], 16) for start in range(len(MAGIC), HEADER, 8)]
         except ValueError:
-            raise TinykmodError("cpio archive", f"no newc header at byte {position}") from None
-        mode, size, major, minor, name_size = (fields[field] for field in (1, 6, 9, 10, 11))
+            raise TinykmodError(which, f"no newc header at byte {position}") from None
+        inode, mode, _, _, links, _, size, *device, major, minor, name_size, _ = fields
         start = position + HEADER
         end = start + name_size
         body = end + -end % 4
         position = body + size + -size % 4
         if position > len(data) or name_size == 0:
-            raise TinykmodError("cpio archive", f"cut short at byte {len(data)}")
+            raise TinykmodError(which, f"cut short at byte {len(data)}")
         path = os.fsdecode(data[start : end - 1])
         if path == TRAILER:
-            return
-        yield Entry(path, mode, data[body : body + size], (major, minor))
+            break
+        if links > 1 and stat.S_ISREG(mode):
+            names.setdefault((inode, *device), []).append(len(entries))
+        entries.append(Entry(path, mode, data[body : body + size], (major, minor)))
+    for same in names.values():
+        contents = next((entries[number].data for number in reversed(same) if entries[number].data), b"")
+        for number in same:
+            entries[number] = replace(entries[number], data=contents)
+    return entries, position

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from tinykmod.errors import TinykmodError
+from tinykmod.index.opening import open_index
 from tinykmod.index.reader import Index
+from tinykmod.index.records import BootIndex
 from tinykmod.index.schema import ModuleFlag
-from tinykmod.modules.compression import decompress
+from tinykmod.kmod.names import normalise_pattern
 from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.tree import Module, ModuleTree
 
@@ -59,6 +63,13 @@ def with_behind(classes: DriverClass) -> DriverClass:
     return classes
 
 
+class Selection(NamedTuple):
+    """An image's modules in tree order, each with its reason, and those that it lacks only because of --omit."""
+
+    modules: dict[str, str]
+    left_out: list[str]
+
+
 def select(
     tree: ModuleTree,
     index: Index,
@@ -66,29 +77,45 @@ def select(
     add: Iterable[str],
     kernel_config: Mapping[str, str],
     listed: Mapping[str, str],
-) -> dict[str, str]:
-    """The modules for CLASSES and those of ADD (names or aliases), with all they need: name -> reason, in tree order.
+    omitted: Mapping[str, str],
+    machine: Mapping[str, str] | None = None,
+) -> Selection:
+    """The modules for CLASSES and those of ADD (names, patterns of names, or aliases), with all they need.
 
-    Those of LISTED, name or alias -> reason, as well: there a name that leads nowhere is none.
+    Those of LISTED, name or alias -> reason, as well: there a name that leads nowhere is none. OMITTED is omit()'s.
+    With MACHINE, its modules, module -> reason, instead of all that are of CLASSES.
 
     INDEX is of the whole tree: it says which modules a name or alias leads to, here as at boot. What modules
     need is followed to the end: dependencies, softdeps, weakdeps, and what they have the kernel load by name.
-    Raises TinykmodError for a name in ADD that leads nowhere.
+    Raises TinykmodError for a name in ADD that leads nowhere, or to a module that is omitted.
     """
     chosen: dict[str, str] = {}
+    left_out: set[str] = set()
 
     def put(names: Iterable[str], reason: str) -> None:
         for name in names:
-            if name not in chosen:
+            if name in omitted:
+                left_out.add(name)
+            elif name not in chosen:
                 chosen[name] = reason
                 pending.append(name)
 
     pending: list[str] = []
+    # Modules' strings are many thousand names, which the extension looks up quickest.
+    opened = open_index(bytes(index.data), index.which)
     put((name for name in index.names if index.module(name).flags & ModuleFlag.HASH), "checks modules' signatures")
     for name in add:
-        put(_named(index, name), f"--add {name}")
+        added = _named(index, name)
+        if left := next((module for module in added if module in omitted), None):
+            needs = "" if left == omitted[left] else f" with {omitted[left]}, which it needs"
+            raise TinykmodError(f"--add {name}", f"{left} is omitted{needs}")
+        put(added, f"--add {name}")
     for name, reason in listed.items():
         put(_modules(index, name), reason)
+    if machine is not None:
+        for name, reason in machine.items():
+            put([name], reason)
+        classes = DriverClass(0)
     behind = with_behind(classes)
     for module in tree.modules:
         if served := index.module(module.name).classes & behind:
@@ -103,23 +130,56 @@ def select(
         put((*record.pre, *record.post), f"softdep of {name}")
         put(record.weak, f"weakdep of {name}")
         for request in _requests(tree, tree.by_name[name], kernel_config):
-            put(_modules(index, request), f"{request} for {name}")
-    return {module.name: chosen[module.name] for module in tree.modules if module.name in chosen}
+            put(_modules(opened, request), f"{request} for {name}")
+    ordered = [module.name for module in tree.modules]
+    modules = {name: chosen[name] for name in ordered if name in chosen}
+    return Selection(modules, [name for name in ordered if name in left_out])
+
+
+def omit(index: Index, names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """What --omit of NAMES (as --add takes them) keeps out: module -> itself, or the one of these that it needs; and
+    a warning for each name that leads nowhere.
+
+    What needs an omitted module goes with it: it could not be loaded. Its softdeps and what may be asked for by name
+    do not bring it back, and what they are of stays.
+    """
+    gone: dict[str, str] = {}
+    warnings = []
+    for name in names:
+        found = _meant(index, name)
+        if not found:
+            known = "is built into the kernel" if index.lookup(name) else "no such module or alias"
+            warnings.append(f"--omit {name}: {known}")
+        gone.update((module, module) for module in found)
+    behind = {
+        name: needed
+        for name in (index.names if gone else ())
+        if (needed := next((needed for needed in index.module(name).deps if needed in gone), None))
+    }
+    return {**behind, **gone}, warnings
 
 
 def _spelled(classes: DriverClass) -> str:
     return ", ".join(member.name.lower() for member in DriverClass if member in classes and member.name)
 
 
-def _modules(index: Index, name: str) -> list[str]:
+def _modules(index: BootIndex, name: str) -> list[str]:
     return [match.module for match in index.lookup(name) if not match.builtin]
 
 
+def _meant(index: Index, name: str) -> list[str]:
+    """The modules that a user means by a name, an alias or a pattern of names."""
+    if re.search(r"[*?[]", name) and (found := fnmatch.filter(index.names, normalise_pattern(name))):
+        return found
+    return _modules(index, name)
+
+
 def _named(index: Index, name: str) -> list[str]:
-    if not (matches := index.lookup(name)):
+    found = _meant(index, name)
+    if not found and not index.lookup(name):
         near = ", ".join(difflib.get_close_matches(name.replace("-", "_"), index.names, 3))
         raise TinykmodError(name, f"no such module or alias{near and f'; there is {near}'}")
-    return [match.module for match in matches if not match.builtin]
+    return found
 
 
 def _requests(tree: ModuleTree, module: Module, kernel_config: Mapping[str, str]) -> Iterator[str]:
@@ -127,8 +187,7 @@ def _requests(tree: ModuleTree, module: Module, kernel_config: Mapping[str, str]
     prefixes = [prefix for symbol, prefix in REQUESTERS.items() if _imports(module, symbol)]
     if not prefixes:
         return
-    path = tree.directory / module.path
-    words = _strings(decompress(path.read_bytes(), str(path)))
+    words = _strings(tree.read(module))
     for prefix in prefixes:
         yield from (prefix + word for word in words)
     if "nls_" in prefixes:

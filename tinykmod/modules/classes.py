@@ -29,10 +29,13 @@ class _Symbols(NamedTuple):
         prefixes = tuple(word[:-1] for word in words.split() if word.endswith("*"))
         return cls(frozenset(word for word in words.split() if not word.endswith("*")), prefixes)
 
-    def among(self, imports: Mapping[str, object]) -> bool:
+    def among(self, imports: Mapping[str, object]) -> str:
+        """The first by name of those that a module imports; empty where it imports none."""
         if not self.exact.isdisjoint(imports):
-            return True
-        return bool(self.prefixes) and any(symbol.startswith(self.prefixes) for symbol in imports)
+            return min(self.exact.intersection(imports))
+        if not self.prefixes:
+            return ""
+        return min((symbol for symbol in imports if symbol.startswith(self.prefixes)), default="")
 
 
 SURE = {
@@ -150,30 +153,52 @@ PCI_CLASSES = (
 NOT_DEVICES = ("devname:", "char-major", "block-major", "fs-", "net-pf-", "crypto-", "cpu:")
 
 
+class Evidence(NamedTuple):
+    """One class of a module, and what shows it."""
+
+    kind: DriverClass
+    why: str
+
+
 def driver_class(module: Module) -> DriverClass:
     """The classes of a module; none (0) for a library and for what serves nothing of the kind."""
-    imports, aliases, place = module.elf.imports, module.aliases, _place(module.path)
     found = DriverClass(0)
+    for kind, _ in evidence(module):
+        found |= kind
+    return found
+
+
+def evidence(module: Module) -> list[Evidence]:
+    """Each class of a module with what shows it, the first of what would do."""
+    imports, aliases, place = module.elf.imports, module.aliases, _place(module.path)
     if place is not None and place.startswith(NO_CLASS):
-        return found
+        return []
+    found: dict[DriverClass, str] = {}
     for kind, symbols in SURE.items():
-        if symbols.among(imports):
-            found |= kind
+        if symbol := symbols.among(imports):
+            found[kind] = f"imports {symbol}"
     for kind, pattern in PCI_CLASSES:
-        if any(map(pattern.match, aliases)):
-            found |= kind
+        if kind not in found and (alias := next(filter(pattern.match, aliases), "")):
+            found[kind] = f"alias {alias}"
     if "register_filesystem" in imports and (place is None or place.startswith("fs/")):
-        found |= DriverClass.FILESYSTEM
+        found[DriverClass.FILESYSTEM] = f"imports register_filesystem{' and is in fs/' if place else ''}"
     if found:
-        return found
+        return [Evidence(*each) for each in found.items()]
     for hint in HINTS:
-        if (place is None or place.startswith(hint.places)) and hint.symbols.among(imports):
-            return hint.kind
+        if (where := _where(place, hint.places)) is not None and (symbol := hint.symbols.among(imports)):
+            return [Evidence(hint.kind, f"imports {symbol}{where}")]
     if place is not None and serves_devices(aliases):
         for kind, places in PLACES.items():
-            if place.startswith(places):
-                return kind
-    return found
+            if where := _where(place, places):
+                return [Evidence(kind, f"serves devices{where}")]
+    return []
+
+
+def _where(place: str | None, places: tuple[str, ...]) -> str | None:
+    """How to say in which of PLACES a module is; None for one that is in none, "" for one from elsewhere."""
+    if place is None:
+        return ""
+    return next((f" and is in {each}" for each in places if place.startswith(each)), None)
 
 
 def _place(path: str) -> str | None:

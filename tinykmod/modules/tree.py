@@ -84,6 +84,13 @@ class ModuleTree:
         """The modules by their normalised names."""
         return {module.name: module for module in self.modules}
 
+    def read(self, module: Module) -> bytes:
+        """The contents of one of its modules, decompressed. Raises OSError, ModuleFormatError."""
+        from tinykmod.modules.compression import decompress
+
+        path = self.directory / module.path
+        return decompress(path.read_bytes(), str(path))
+
 
 def read_tree(root: Path, release: str, *, progress: Callable[[int, int], None] | None = None) -> ModuleTree:
     """Read every module below ROOT/lib/modules/RELEASE, and the text files that `make modules_install` left there.
