@@ -10,7 +10,7 @@ import pytest
 from once import once
 from test_boot import UUID, events, loads, reached_root
 
-from tinykmod.bench.disk import DMESG_BEGIN, DMESG_END, TRACE_BEGIN, TRACE_END
+from tinykmod.bench.disk import DMESG_END, TELL_AND_END
 from tinykmod.bench.machines import NO_DISK, REFERENCE
 
 pytestmark = pytest.mark.vm
@@ -32,14 +32,7 @@ c() {{
 eval "$hook"
 $bb cmp /before /proc/mounts && echo "nothing mounted"
 $bb sed 's/^/report /' /run/tinykmod/report.json
-echo '{TRACE_BEGIN}'
-$bb cat /run/tinykmod/trace.jsonl
-echo '{TRACE_END}'
-echo '{DMESG_BEGIN}'
-$bb dmesg
-echo '{DMESG_END}'
-$bb poweroff -f
-"""
+{TELL_AND_END}"""
 #: q35's SMBus controller asks for it; what it does in its init goes on for hours with these words.
 HANGING = "alias pci:v00008086d00002930sv* tcrypt\n"
 HANGS = "tcrypt.mode=200 tcrypt.sec=3600"

@@ -17,14 +17,8 @@ SENTINEL = "tinykmod: root init is running"
 TRACE_BEGIN, TRACE_END = "--- trace ---", "--- end of trace ---"
 DMESG_BEGIN, DMESG_END = "--- dmesg ---", "--- end of dmesg ---"
 
-#: A root's /sbin/init: tells that it runs, prints the loader's trace and the kernel's log, and powers off.
-REPORTING_INIT = f"""\
-#!/bin/busybox sh
-bb=/bin/busybox
-echo '{SENTINEL}' > /dev/kmsg
-echo '{SENTINEL}'
-[ -e /proc/mounts ] || $bb mount -t proc proc /proc
-$bb dmesg -n 1
+#: Lines of a script of busybox, `$bb`, that print the loader's trace and the kernel's log, and power off.
+TELL_AND_END = f"""\
 if [ -e /run/tinykmod/trace.jsonl ]; then
     echo '{TRACE_BEGIN}'
     $bb cat /run/tinykmod/trace.jsonl
@@ -36,6 +30,16 @@ echo '{DMESG_END}'
 $bb sync
 $bb poweroff -f
 """
+
+#: A root's /sbin/init: tells that it runs, prints the loader's trace and the kernel's log, and powers off.
+REPORTING_INIT = f"""\
+#!/bin/busybox sh
+bb=/bin/busybox
+echo '{SENTINEL}' > /dev/kmsg
+echo '{SENTINEL}'
+[ -e /proc/mounts ] || $bb mount -t proc proc /proc
+$bb dmesg -n 1
+{TELL_AND_END}"""
 
 _MIB = 1 << 20
 _UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
