@@ -148,8 +148,13 @@ cdef bint engine_idle(const Loader* loader, uint32_t module) noexcept nogil:
     # as the kernel takes its time to see that there is nothing to do.
     return (module < loader.index.count[<int>SECTION_MODULES] and not loader.is_wanted[module]
             and (loader.index.modules[module].flags & MODULE_FLAG_PROCESSOR) != 0
-            and not (loader.plan.visited[module]
-                     and loader.plan.steps[loader.tasks[module].position].why == WHY_PLAN))
+            and not engine_planned(loader, module))
+
+
+cdef bint engine_planned(const Loader* loader, uint32_t module) noexcept nogil:
+    # Whether MODULE is there for the index's plan.
+    return (loader.plan.visited[module] != 0
+            and loader.plan.steps[loader.tasks[module].position].why == WHY_PLAN)
 
 
 cdef void engine_plan(Loader* loader) noexcept nogil:
@@ -199,8 +204,7 @@ cdef void engine_root_there(Loader* loader) noexcept nogil:
             engine_raise(loader, planned.module, engine_length(planned) | <uint32_t>URGENT_REST << URGENCY_SHIFT)
     for i in range(loader.n_taken):
         wanted = loader.wanted + i
-        if not (loader.plan.visited[wanted.module]
-                and loader.plan.steps[loader.tasks[wanted.module].position].why == WHY_PLAN):
+        if not engine_planned(loader, wanted.module):
             engine_raise(loader, wanted.module, engine_urgency(loader, wanted))
     engine_yield(loader)
 
@@ -392,12 +396,15 @@ cdef bint engine_room(Loader* loader, uint32_t urgency) noexcept nogil:
     cdef uint32_t busy = 0
     cdef uint32_t most = 0
     cdef bint computing = False
+    cdef int64_t now = seam_now()
+    cdef const Worker* worker
     if loader.equal:
         return True
     for i in range(loader.n_workers):
-        if loader.workers[i].busy:
+        worker = loader.workers + i
+        if worker.busy and not pool_stuck(worker, now):
             busy += 1
-            other = loader.tasks[loader.workers[i].module].urgency
+            other = loader.tasks[worker.module].urgency
             if other > most:
                 most = other
     if busy < loader.processors:
@@ -407,14 +414,15 @@ cdef bint engine_room(Loader* loader, uint32_t urgency) noexcept nogil:
     if most < engine_leading(loader) or most <= urgency:
         return True
     for i in range(loader.n_workers):
-        other = loader.tasks[loader.workers[i].module].urgency
-        if loader.workers[i].busy and other > urgency and pool_computes(loader.workers + i):
+        worker = loader.workers + i
+        other = loader.tasks[worker.module].urgency
+        if worker.busy and other > urgency and not pool_stuck(worker, now) and pool_computes(worker):
             computing = True
             if other == most:
                 loader.idle_from = 0
     if not computing and loader.idle_from == 0:
-        loader.idle_from = seam_now()
-    return not computing and seam_now() - loader.idle_from >= HELD_FOR
+        loader.idle_from = now
+    return not computing and now - loader.idle_from >= HELD_FOR
 
 
 cdef bint engine_finds(Loader* loader) noexcept nogil:
@@ -424,7 +432,8 @@ cdef bint engine_finds(Loader* loader) noexcept nogil:
     for i in range(loader.n_workers):
         worker = loader.workers + i
         if (worker.busy and loader.tasks[worker.module].urgency >> URGENCY_SHIFT == URGENT_BUS
-                and not engine_live(loader, worker.module) and pool_computes(worker)):
+                and not engine_live(loader, worker.module) and not pool_stuck(worker, seam_now())
+                and pool_computes(worker)):
             return True
     return False
 
@@ -461,21 +470,26 @@ cdef void engine_start(Loader* loader, Worker* worker, uint32_t module) noexcept
 
 cdef void engine_yield(Loader* loader) noexcept nogil:
     # Until the root is mounted, the most urgent module under way, with what it needs, has the processors, if it can
-    # lead to the root; the others have what it and PID 1 leave. So the root is there as soon as if it were alone, and
-    # what only waits for hardware costs it nothing.
+    # lead to the root; the others, and what is stuck, have what it and PID 1 leave. So the root is there as soon as if
+    # it were alone, and what only waits for hardware costs it nothing.
     cdef uint32_t i, urgency
     cdef uint32_t most = engine_leading(loader)
+    cdef int64_t now = seam_now()
+    cdef Worker* worker
+    cdef bint behind
     for i in range(loader.n_workers):
-        urgency = loader.tasks[loader.workers[i].module].urgency
-        if loader.workers[i].busy and urgency > most:
+        worker = loader.workers + i
+        urgency = loader.tasks[worker.module].urgency
+        if worker.busy and urgency > most and not pool_stuck(worker, now):
             most = urgency
     if most >> URGENCY_SHIFT == URGENT_DISK:
         # A bus may yet have the disk that is the root behind it.
         most = <uint32_t>URGENT_BUS << URGENCY_SHIFT
     for i in range(loader.n_workers):
-        if loader.workers[i].busy:
-            urgency = loader.tasks[loader.workers[i].module].urgency
-            pool_yield(loader.workers + i, urgency < most and not loader.closing and not loader.equal)
+        worker = loader.workers + i
+        if worker.busy:
+            behind = loader.tasks[worker.module].urgency < most or pool_stuck(worker, now)
+            pool_yield(worker, behind and not loader.closing and not loader.equal)
 
 
 cdef int64_t engine_again(const Loader* loader, int64_t until) noexcept nogil:
@@ -506,7 +520,7 @@ cdef void engine_answers(Loader* loader) noexcept nogil:
             continue
         task = loader.tasks + worker.module
         if not pool_answer(worker, &outcome):
-            if not task.live and seam_now() - worker.begun >= STUCK_AFTER:
+            if not task.live and pool_stuck(worker, seam_now()):
                 engine_look(loader, worker.module)
             continue
         why = load_reason(&outcome)

@@ -14,6 +14,11 @@ cdef struct Order:
     uint32_t n_options
 
 
+cdef bint pool_stuck(const Worker* worker, int64_t now) noexcept nogil:
+    # Whether WORKER, which is at work, is at it for so long that nothing is held back for its sake.
+    return now - worker.begun >= STUCK_AFTER
+
+
 cdef Worker* pool_free(Loader* loader, uint32_t most) noexcept nogil:
     # A worker that has nothing to do, if no more than MOST are then at work; started where there is none yet. NULL:
     # every one is at work. One that is stuck in a module, or whose module only waits for others, does not count, as
@@ -26,7 +31,7 @@ cdef Worker* pool_free(Loader* loader, uint32_t most) noexcept nogil:
     for i in range(loader.n_workers):
         worker = loader.workers + i
         if worker.busy:
-            busy += now - worker.begun < STUCK_AFTER and not loader.tasks[worker.module].live
+            busy += not pool_stuck(worker, now) and not loader.tasks[worker.module].live
         elif free == NULL:
             free = worker
     if busy >= most:
