@@ -470,8 +470,8 @@ cdef void engine_start(Loader* loader, Worker* worker, uint32_t module) noexcept
 
 cdef void engine_yield(Loader* loader) noexcept nogil:
     # Until the root is mounted, the most urgent module under way, with what it needs, has the processors, if it can
-    # lead to the root; the others, and what is stuck, have what it and PID 1 leave. So the root is there as soon as if
-    # it were alone, and what only waits for hardware costs it nothing.
+    # lead to the root; the others, and what is stuck, have what it and PID 1 leave. So the root is there as soon as
+    # if it were alone, and what only waits for hardware costs it nothing.
     cdef uint32_t i, urgency
     cdef uint32_t most = engine_leading(loader)
     cdef int64_t now = seam_now()
