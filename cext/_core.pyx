@@ -13,6 +13,7 @@ include "core/textfiles.pxi"  # modules.dep and modules.alias instead of an inde
 include "core/resolve.pxi"    # names to modules, modules to load order
 include "core/cmdline.pxi"    # the kernel command line
 include "core/elf.pxi"        # what a .ko says of itself
+include "core/packed.pxi"     # modules that the loader decompresses
 
 include "depmod/buffer.pxi"   # bytes that grow
 include "depmod/view.pxi"     # a file's bytes
@@ -24,4 +25,5 @@ include "depmod/files.pxi"    # depmod's files
 
 include "faces/index.pxi"
 include "faces/elf.pxi"
+include "faces/packed.pxi"
 include "faces/depmod.pxi"

@@ -14,8 +14,8 @@ cdef extern from "<string.h>" nogil:
 
 cdef extern from "<errno.h>" nogil:
     int errno
-    enum: EACCES, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, EIO, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM, EOPNOTSUPP
-    enum: EPERM, EPIPE, EROFS
+    enum: EACCES, EAGAIN, EBADMSG, EBUSY, EEXIST, EINTR, EINVAL, EIO, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM
+    enum: EOPNOTSUPP, EPERM, EPIPE, EROFS
 
 cdef extern from "<fcntl.h>" nogil:
     enum: O_RDONLY, O_WRONLY, O_RDWR, O_CLOEXEC, O_APPEND, O_CREAT, O_TRUNC, O_DIRECTORY, O_NONBLOCK, O_NOCTTY
@@ -35,6 +35,7 @@ cdef extern from "<unistd.h>" nogil:
     int fchdir(int fd)
     int chroot(const char* path)
     int access(const char* path, int mode)
+    int ftruncate(int fd, int64_t size)
     int unlinkat(int directory, const char* path, int flags)
     int getpid()
     unsigned int geteuid()
@@ -64,9 +65,10 @@ cdef extern from "<sys/stat.h>" nogil:
     bint S_ISREG(unsigned int mode)
 
 cdef extern from "<sys/mman.h>" nogil:
-    enum: PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_POPULATE
+    enum: PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_SHARED, MAP_ANONYMOUS, MAP_POPULATE, MFD_CLOEXEC
     void* mmap(void* address, size_t n, int protection, int flags, int fd, int64_t offset)
     int munmap(void* address, size_t n)
+    int memfd_create(const char* name, unsigned int flags)
 
 cdef extern from "<sys/mount.h>" nogil:
     enum: MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_SYNCHRONOUS, MS_DIRSYNC, MS_NOATIME, MS_NODIRATIME

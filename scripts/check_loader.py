@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import build_loader
 
 #: Bytes the stripped loader may take. Raised only in a commit of its own, which says what the bytes buy.
-BUDGET = {"x86_64": 98304}
+BUDGET = {"x86_64": 102400}
 
 INTERPRETER = re.compile(r"_?_?Py[A-Z_]")
 # A function has its parameters after its name; `(*` begins a variable that holds a function's address.

@@ -9,4 +9,5 @@ include "core/statements.pxi"  # what modprobe.d said, and where
 include "core/textfiles.pxi"   # modules.dep and modules.alias instead of an index
 include "core/resolve.pxi"     # names to modules, modules to load order
 include "core/cmdline.pxi"     # the kernel command line
+include "core/packed.pxi"      # modules that the loader decompresses
 include "core/state.pxi"       # what the loader knows

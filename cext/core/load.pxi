@@ -15,6 +15,8 @@ cdef const char* load_reason(const Outcome* outcome) noexcept nogil:
     if number == 0:
         return NULL
     if not outcome.opened:
+        if number == EBADMSG:
+            return b"its packed file is damaged"
         return either(number == ENOENT, b"its file is not here", strerror(number))
     if number == ENOENT:
         return b"unknown symbol (then the kernel names it in the line above), or its init found something missing"
@@ -162,19 +164,44 @@ cdef void log_install(Loader* loader, const char* module, const char* before, co
     log_why(loader, LOG_NOTICE, b"module", module, buffer)
 
 
+cdef int load_unpacked(int fd, const char* path) noexcept nogil:
+    # FD, which is compressed; or, where it is a packed module, a file in memory instead of it with what it holds. A
+    # negative errno where there can be none.
+    cdef uint64_t size = 0
+    cdef int64_t i = 0
+    cdef const char* name = path
+    cdef void* data
+    cdef int memory
+    if not packed_in(fd):
+        return fd
+    while path[i]:
+        if path[i] == c'/':
+            name = path + i + 1
+        i += 1
+    data = map_file(fd, &size)
+    memory = packed_file(<const uint8_t*>data, size, name) if data != NULL else -errno
+    close(fd)
+    if data != NULL:
+        munmap(data, size)
+    return memory
+
+
 cdef Outcome load_new(int directory, const char* path, const char* options, uint32_t flags) noexcept nogil:
     # Hand a file to the kernel.
     cdef Outcome outcome
-    cdef int fd
+    cdef int fd, given
     outcome.begun = seam_now()
     fd = openat(directory, path, O_RDONLY | O_CLOEXEC)
-    outcome.opened = fd >= 0
+    given = load_unpacked(fd, path) if fd >= 0 and flags & MODULE_FLAG_COMPRESSED else fd
+    outcome.opened = given >= 0
     if fd < 0:
         outcome.result = -errno
+    elif given < 0:
+        outcome.result = given
     else:
-        outcome.result = seam_finit_module(fd, options,
-                                           MODULE_INIT_COMPRESSED_FILE if flags & MODULE_FLAG_COMPRESSED else 0)
-        close(fd)
+        outcome.result = seam_finit_module(
+            given, options, MODULE_INIT_COMPRESSED_FILE if flags & MODULE_FLAG_COMPRESSED and given == fd else 0)
+        close(given)
     outcome.ended = seam_now()
     return outcome
 

@@ -115,6 +115,9 @@ cdef bint modinfo_file(Loader* loader, int directory, const char* path, const ch
     else:
         data = map_file(fd, &size)
         close(fd)
+    if data != NULL and packed_is(<const uint8_t*>data, size):
+        why = b"its packed file is damaged"
+        data = packed_read(<const uint8_t*>data, &size)
     if data != NULL:
         why = modinfo_elf(field, data, size)
     if why != NULL:
@@ -206,6 +209,19 @@ cdef void modinfo_index(Loader* loader, uint32_t module, const char* field) noex
         print_text(field, b"class", buffer)
 
 
+cdef bint modinfo_reads(const Loader* loader, const Module* record, const char* path) noexcept nogil:
+    # Whether the file is uncompressed, packed, or not there.
+    cdef bint packed
+    cdef int fd = -1
+    if record.flags & MODULE_FLAG_COMPRESSED:
+        fd = openat(loader.modules_fd, path, O_RDONLY | O_CLOEXEC)
+    if fd < 0:
+        return True
+    packed = packed_in(fd)
+    close(fd)
+    return packed
+
+
 cdef bint modinfo_module(Loader* loader, uint32_t module, const char* field) noexcept nogil:
     cdef const Module* record = loader.index.modules + module
     cdef const char* path = index_string(&loader.index, record.path)
@@ -213,10 +229,10 @@ cdef bint modinfo_module(Loader* loader, uint32_t module, const char* field) noe
     cdef Text text = text_over(buffer, sizeof(buffer))
     put_module_path(&text, loader, path)
     print_text(field, b"filename", buffer)
-    if record.flags & MODULE_FLAG_COMPRESSED:
+    if path_stays_inside(path):
+        if modinfo_reads(loader, record, path):
+            return modinfo_file(loader, loader.modules_fd, path, field)
         log_why(loader, LOG_ERROR, b"modinfo", path, b"compressed: this is what the boot index knows")
-    elif path_stays_inside(path):
-        return modinfo_file(loader, loader.modules_fd, path, field)
     modinfo_index(loader, module, field)
     return True
 

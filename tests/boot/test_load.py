@@ -17,6 +17,7 @@ from tinykmod.boot.sysfs import modaliases
 from tinykmod.index.compiler import compile_index
 from tinykmod.index.reader import Index
 from tinykmod.kmod.config import read_config
+from tinykmod.modules.packed import pack
 from tinykmod.modules.tree import read_tree
 from tinykmod.trace.events import read_trace
 
@@ -38,6 +39,11 @@ class Fake:
     def __init__(self, fail: Mapping[str, int]) -> None:
         self.fail = fail
         self.calls: list[str] = []
+        self.images: list[bytes] = []
+
+    def init_module(self, image: bytes, options: str) -> int:
+        self.images.append(image)
+        return 0
 
     def finit_module(self, path: Path, options: str, flags: int) -> int:
         if not path.exists():
@@ -304,3 +310,36 @@ def test_insmod_and_rmmod(root: Path, run_fake: Run) -> None:
     assert run_fake("rmmod", "some-name").stdout == "delete_module some_name = 0\n"
     busy = run_fake("rmmod", "some", "other", fail={"some": errno.EAGAIN})
     assert (busy.returncode, busy.stdout.count("\n")) == (1, 2)
+
+
+def test_a_packed_module_is_loaded_from_a_file_in_memory(tmp_path: Path, run_fake: Run) -> None:
+    tree = {"kernel/near.ko": {"exports": {"x": 1}}, "kernel/far.ko": {"imports": {"x": 1}}}
+    root = make_tree(tmp_path / "root", tree)
+    directory = root / "lib/modules" / RELEASE
+    modules = {name: (directory / f"kernel/{name}.ko").read_bytes() for name in ("near", "far")}
+    stored = {name: f"kernel/{name}.ko.tkp" for name in modules}
+    data = compile_index(read_tree(root, RELEASE), read_config(root), stored=stored)
+    (directory / "tinykmod.tki").write_bytes(data)
+    for name, module in modules.items():
+        (directory / stored[name]).write_bytes(pack(module))
+        (directory / f"kernel/{name}.ko").unlink()
+    words = ("modprobe", "-d", root, "-S", RELEASE, "far", "a=1")
+    loads = ["memfd:near.ko.tkp (deleted) = 0", "memfd:far.ko.tkp (deleted) a=1 = 0"]
+    assert calls(run_fake(*words)) == loads
+    # Where the text files stand in for the index the file itself tells.
+    (directory / "modules.dep").write_text("kernel/far.ko.tkp: kernel/near.ko.tkp\nkernel/near.ko.tkp:\n")
+    (directory / "modules.alias").touch()
+    (directory / "tinykmod.tki").unlink()
+    assert calls(run_fake(*words)) == loads
+    (directory / "tinykmod.tki").write_bytes(data)
+    index = Index(data)
+    fake = Fake({})
+    assert [step.error for step in load(index, index.plan(["far"]), fake, directory)] == ["", ""]
+    assert fake.images == list(modules.values())
+    (directory / stored["near"]).write_bytes(pack(modules["near"])[:-1])
+    done = run_fake(*words)
+    assert (done.returncode, calls(done)) == (1, [])
+    errors = [step.error for step in load(index, index.plan(["far"]), fake, directory)]
+    assert errors == ["its packed file is damaged", "it needs near, which was not loaded"]
+    for name, error in zip(modules, errors, strict=True):
+        assert f"tinykmod: module {name}: {error}\n" in done.stderr

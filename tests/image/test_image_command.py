@@ -136,8 +136,8 @@ def test_images_for_two_kernels_are_compared_file_by_file(tmp_path: Path, capsys
         root = make_tree(tmp_path / release, {**modules, **more}, release=release)
         build(Request(root, release, tmp_path / f"{release}.img", loaders.find()))
     lines = told(capsys, "diff", tmp_path / "6.0.0-1.img", tmp_path / "6.0.0-2.img", code=1)
-    assert [line.split()[-1] for line in lines if line.endswith(".ko")] == [
-        "/lib/modules/VERSION/kernel/drivers/ata/two.ko"
+    assert [line.split()[-1] for line in lines if line.endswith(".ko.tkp")] == [
+        "/lib/modules/VERSION/kernel/drivers/ata/two.ko.tkp"
     ]
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import lz4.block
 from boot_cases import make_sysroot
 from filesystems import make_filesystems
 from make_ko import make_ko
@@ -38,7 +39,7 @@ from tinykmod.kmod import depmod
 from tinykmod.kmod.binindex import BinIndex
 from tinykmod.kmod.config import read_config
 from tinykmod.kmod.depmod_record import pack, unpack
-from tinykmod.modules import elf
+from tinykmod.modules import elf, packed
 from tinykmod.modules.tree import read_tree
 from tinykmod.trace.plan import Load, Plan
 
@@ -187,6 +188,22 @@ def part_elf(cases: Cases) -> None:
             except ModuleFormatError as error:
                 told = str(error)
             assert not told or told.startswith("x.ko: ")
+
+
+def part_packed(cases: Cases) -> None:
+    """unpack(), over modules whose tables and runs are of every kind."""
+    table = b"".join(struct.pack("<QQq", place * 13, place << 32 | 2, -4) for place in range(40))
+    module = make_ko(**SAMPLE) + b"ab" * 40 + b"abc" * 40 + bytes(300) + bytes(range(200)) * 2
+    at = len(module) + -len(module) % 8
+    module = module.ljust(at, b"x") + table
+    block = lz4.block.compress(module, mode="high_compression", store_size=False)
+    for width, word in ((24, 8), (24, 4), (12, 4), (7, 0)):
+        records = len(table) // width
+        head = struct.pack("<4sIIIIIHH", packed.MAGIC, len(module), 1, at, records, 0xFFFFFF, width, word)
+        core.unpack(guarded(head + block), "x.ko")
+        for damaged in cases.of(f"packed, {width}, {word}", head + block, step=3, share=1 / 4):
+            with suppress(ModuleFormatError):
+                core.unpack(guarded(damaged), "x.ko")
 
 
 def read_by_depmod(file: Path, pieces: Callable[[bytes, str], list[bytes]] = lambda data, which: [data]) -> Any:

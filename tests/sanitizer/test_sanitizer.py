@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import build_sanitized  # noqa: E402
 
-PARTS = ["loader_files", "loader_index", "blkid", "depmod", "index", "elf", "threads", "records", "leaks"]
+PARTS = ["loader_files", "loader_index", "blkid", "depmod", "index", "elf", "packed", "threads", "records", "leaks"]
 LONGEST = 600
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tinykmod.boot import cmdline
+from tinykmod.errors import ModuleFormatError
 from tinykmod.index.reader import Index
 from tinykmod.index.records import Step
 from tinykmod.index.schema import FORBIDDEN, ModuleFlag
-from tinykmod.kmod.system import MODULE_INIT_COMPRESSED_FILE, System
+from tinykmod.kmod.insert import insert
+from tinykmod.kmod.system import System
 from tinykmod.modules.driver_class import DriverClass
 
 
@@ -98,12 +100,10 @@ def load(
         elif cmdline.blacklisted_by_kernel(command_line, module.name):
             result, error = -errno.EPERM, "blacklisted on the kernel command line (module_blacklist=)"
         else:
-            path = directory / module.path
-            flags = MODULE_INIT_COMPRESSED_FILE if module.flags & ModuleFlag.COMPRESSED else 0
-            result = 0 if system is None else system.finit_module(path, options, flags)
-            # What something else has loaded is there.
-            result = 0 if result == -errno.EEXIST else result
-            error = "" if result == 0 else _why(path, -result)
+            result, error = 0, ""
+            if system is not None:
+                compressed = ModuleFlag.COMPRESSED in module.flags
+                result, error = _load(system, directory / module.path, options, compressed)
         if result:
             failed.add(module.name)
         yield Loaded(step, module.path, options, result, error, note)
@@ -121,6 +121,18 @@ def install_note(index: Index, module: str) -> str:
 
 def _stays_inside(path: str) -> bool:
     return bool(path) and not path.startswith("/") and ".." not in path.split("/")
+
+
+def _load(system: System, path: Path, options: str, compressed: bool) -> tuple[int, str]:
+    """The result, and why it is a failure."""
+    try:
+        result = insert(system, path, options) if compressed else system.finit_module(path, options, 0)
+    except ModuleFormatError:
+        return -errno.EBADMSG, "its packed file is damaged"
+    except OSError as error:
+        result = -(error.errno or errno.EIO)
+    # What something else has loaded is there.
+    return (0, "") if result in (0, -errno.EEXIST) else (result, _why(path, -result))
 
 
 def _why(path: Path, number: int) -> str:

@@ -62,7 +62,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     firmware.add_argument("--no-firmware", action="store_true", help="put no firmware in, and miss none")
     parser.add_argument("--strict", action="store_true",
                         help="missing firmware is an error; for a machine, nothing for a moved disk")  # fmt: skip
-    parser.add_argument("--compress", choices=COMPRESSIONS, default="zstd", help="default: zstd")
+    parser.add_argument("--compress", choices=COMPRESSIONS, default="",
+                        help="`modules` compresses each module by itself, the others but `none` the whole image"
+                        " (default: the first that the kernel can undo)")  # fmt: skip
     parser.add_argument(
         "--file",
         action="append",

@@ -3,7 +3,7 @@
 /init                                the loader; /sbin/modprobe, insmod, rmmod, lsmod and modinfo are links
 /lib/modules/RELEASE/tinykmod.tki    the boot index of the modules in the image
 /lib/modules/RELEASE/modules.*       dep, alias and softdep as text: what the loader goes by without an index
-/lib/modules/RELEASE/kernel/...      the modules
+/lib/modules/RELEASE/kernel/...      the modules, packed by themselves where the image is not compressed as a whole
 /lib/firmware/...                    their firmware
 /etc/initrd-release                  what makes systemd know an initrd (its INITRD_INTERFACE document)
 /dev/console, /dev/null              for what is said before devtmpfs is there
@@ -20,6 +20,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -41,9 +42,11 @@ from tinykmod.index.compiler import compile_index, install_notes
 from tinykmod.index.reader import Index
 from tinykmod.kmod.config import read_config
 from tinykmod.kmod.names import encoded
+from tinykmod.modules import packed
 from tinykmod.modules.compression import decompress
 from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.files import uncompressed
+from tinykmod.modules.packed import pack
 from tinykmod.modules.tree import Module, ModuleTree, read_tree
 from tinykmod.trace.plan import Plan, plan_notes
 
@@ -51,8 +54,16 @@ APPLETS = ("modprobe", "insmod", "rmmod", "lsmod", "modinfo")
 DIRECTORIES = ("dev", "etc", "proc", "root", "run", "sys")
 INDEX_NAME = "tinykmod.tki"
 
-#: Compression -> the kernel's option that unpacks it.
-COMPRESSIONS = {"zstd": "CONFIG_RD_ZSTD", "xz": "CONFIG_RD_XZ", "gzip": "CONFIG_RD_GZIP", "none": ""}
+#: Each module by itself. Of a generic image few are ever loaded, and only those are then decompressed.
+BY_MODULE = "modules"
+#: Compression -> the kernel's option that it takes; the loader has a packed module loaded from a file in memory.
+COMPRESSIONS = {
+    BY_MODULE: "CONFIG_MEMFD_CREATE",
+    "zstd": "CONFIG_RD_ZSTD",
+    "xz": "CONFIG_RD_XZ",
+    "gzip": "CONFIG_RD_GZIP",
+    "none": "",
+}
 # Level 19 makes an image of Debian's storage modules 11 % smaller and takes twenty times as long.
 ZSTD_LEVEL = 9
 
@@ -68,7 +79,8 @@ class Request:
     classes: DriverClass = DriverClass.STORAGE
     add: Sequence[str] = ()
     omit: Sequence[str] = ()
-    compress: str = "zstd"
+    #: One of COMPRESSIONS; empty: the first that the kernel can undo.
+    compress: str = ""
     #: (file on this machine, absolute path in the image)
     files: Sequence[tuple[Path, str]] = ()
     busybox: Path | None = None
@@ -110,7 +122,7 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
     mtime = _epoch()
     check_place(request.output)
     config = kernel_config.read(request.root, request.release)
-    _check_compression(request, config)
+    compress = _compression(request, config)
     system = list(_system(request))
     given = [_given(source, target) for source, target in request.files]
     tree = read_tree(request.root, request.release, progress=progress)
@@ -125,10 +137,11 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
         tree, whole, request.classes, request.add, config, listed, omitted, machine.modules if machine else None
     )
     modules = [tree.by_name[name] for name in chosen]
-    unpacked = {
-        module.name: uncompressed(module.path)
+    stored = {
+        module.name: uncompressed(module.path) + (packed.SUFFIX.removeprefix(".ko") if compress == BY_MODULE else "")
         for module in modules
-        if module.compression and not kernel_config.loads_compressed(config, module.compression)
+        if compress == BY_MODULE
+        or (module.compression and not kernel_config.loads_compressed(config, module.compression))
     }
     data = compile_index(
         tree,
@@ -136,7 +149,7 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
         only=chosen.keys(),
         whole=whole,
         classes=request.classes,
-        stored=unpacked,
+        stored=stored,
         plan=request.plan,
     )
     index = Index(data, verify=False)
@@ -150,11 +163,14 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
     def module_bytes(module: Module) -> bytes:
         source = tree.directory / module.path
         data = source.read_bytes()
-        return decompress(data, str(source)) if module.name in unpacked else data
+        if module.name in stored:
+            data = decompress(data, str(source))
+        return pack(data) if compress == BY_MODULE else data
 
     # What is large is read when its turn to be written has come.
+    module_paths = {f"{home}/{index.path(module.name)}": module for module in modules}
     files: dict[str, Callable[[], bytes]] = {
-        **{f"{home}/{index.path(module.name)}": partial(module_bytes, module) for module in modules},
+        **{path: partial(module_bytes, module) for path, module in module_paths.items()},
         **{path: source.read for path, source in loads.files.items()},
     }
     for entry in given:
@@ -170,14 +186,16 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
     }
     written: list[File] = []
 
-    def contents() -> Iterator[cpio.Entry]:
-        for path in sorted([*entries, *files], key=os.fsencode):
-            entry = entries.get(path) or cpio.regular(path, files[path]())
+    def contents(pool: Executor) -> Iterator[cpio.Entry]:
+        paths = sorted([*entries, *files], key=os.fsencode)
+        read = {path: pool.submit(files[path]).result for path in paths if path in module_paths}
+        for path in paths:
+            entry = entries.get(path) or cpio.regular(path, read.pop(path, files[path])())
             written.append(file_of(entry, reasons.get(path, "")))
             yield entry
 
-    with replacing(request.output) as out, _compressor(request.compress, out) as packed:
-        cpio.write(packed, contents(), mtime)
+    with replacing(request.output) as out, _compressor(compress, out) as archive, _pool() as pool:
+        cpio.write(archive, contents(pool), mtime)
     missing = [f"{where}: {name}: no such module" for name, where in listed.items() if not whole.lookup(name)]
     for needed in dict.fromkeys(omitted[name] for name in left_out):
         if behind := [name for name in left_out if omitted[name] == needed != name]:
@@ -222,13 +240,26 @@ def _elf(data: bytes, path: Path) -> ELFFile:
         raise TinykmodError(path, f"not a program: {error}") from error
 
 
-def _check_compression(request: Request, config: Mapping[str, str]) -> None:
-    if request.compress not in COMPRESSIONS:
+def _compression(request: Request, config: Mapping[str, str]) -> str:
+    """How the image is compressed: as it was asked for, if the kernel can undo that."""
+    if request.compress and request.compress not in COMPRESSIONS:
         raise TinykmodError(request.compress, f"no such compression; there are {', '.join(COMPRESSIONS)}")
-    option = COMPRESSIONS[request.compress]
-    if config and option and config.get(option) != "y":
+    able = [name for name, option in COMPRESSIONS.items() if not (config and option) or config.get(option) == "y"]
+    compress = request.compress or able[0]
+    if compress not in able:
         where = kernel_config.path(request.root, request.release)
-        raise TinykmodError(where, f"the kernel cannot unpack {request.compress} ({option} is not set)")
+        raise TinykmodError(where, f"the kernel cannot unpack {compress} ({COMPRESSIONS[compress]} is not set)")
+    return compress
+
+
+@contextlib.contextmanager
+def _pool() -> Iterator[Executor]:
+    """A thread for each processor; after a failure what was not begun is not."""
+    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _system(request: Request) -> Iterator[cpio.Entry]:
@@ -292,7 +323,7 @@ def _text_files(modules: Sequence[Module], index: Index) -> dict[str, bytes]:
 @contextlib.contextmanager
 def _compressor(name: str, out: BinaryIO) -> Iterator[cpio.Writer]:
     """A file that compresses into OUT as the kernel can undo it, one way for the same bytes."""
-    if name == "none":
+    if name in (BY_MODULE, "none"):
         yield out
     elif name == "gzip":
         with gzip.GzipFile("", "wb", 6, out, mtime=0) as packed:

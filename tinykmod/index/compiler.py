@@ -36,6 +36,7 @@ from tinykmod.kmod.depends import resolve
 from tinykmod.kmod.glob import glob
 from tinykmod.kmod.names import encoded, module_name, normalise_pattern
 from tinykmod.kmod.signature import read_signature
+from tinykmod.modules import packed
 from tinykmod.modules.classes import driver_class, serves_devices
 from tinykmod.modules.compression import decompress
 from tinykmod.modules.driver_class import DriverClass
@@ -82,8 +83,9 @@ def compile_index(
 
     ONLY names the modules that are to be in it (an image's; None: all of them); what they depend on must be
     among them. WHOLE is the index of the whole tree, where the caller has it already. CLASSES is recorded as what
-    the index was made for. STORED gives the path of each module that the image stores decompressed. PLAN
-    is what the loader begins with; of its modules those count that are in the index.
+    the index was made for. STORED gives the path of each module that the image does not store as
+    the tree does: decompressed or packed. PLAN is what the loader begins with; of its modules those count that are in
+    the index.
     Raises TinykmodError: a dependency cycle, a dependency that ONLY leaves out.
     """
     compiler = _Compiler(tree, config, classes or DriverClass(0), stored or {}, plan or Plan([], {}), byteorder)
@@ -307,7 +309,7 @@ class _Compiler:
             flags = ModuleFlag(0)
             if module.name in self.blacklist:
                 flags |= ModuleFlag.BLACKLISTED
-            if module.compression and module.name not in self.stored:
+            if path.endswith(packed.SUFFIX) if module.name in self.stored else module.compression:
                 flags |= ModuleFlag.COMPRESSED
             if any(alias.startswith("cpu:") for alias in module.aliases):
                 flags |= ModuleFlag.PROCESSOR

@@ -15,14 +15,16 @@ NOT_DECOMPRESSED = (-errno.ENOSYS, -errno.EOPNOTSUPP, -errno.EINVAL)
 def insert(system: System, path: Path, options: str, flags: int = 0) -> int:
     """Load the file: 0, or a negative errno. FLAGS are finit_module's, but for MODULE_INIT_COMPRESSED_FILE.
 
-    The kernel decompresses; where it cannot, this process does. Raises OSError where the file cannot be read,
-    ModuleFormatError where it then turns out to be damaged.
+    The kernel decompresses; where it cannot, as it never can a packed module, this process does. Raises OSError where
+    the file cannot be read, ModuleFormatError where it then turns out to be damaged.
     """
     with path.open("rb") as file:
         compressed = compression(file.read(max(map(len, MAGIC.values()))))
     if not compressed:
         return system.finit_module(path, options, flags)
-    result = system.finit_module(path, options, flags | MODULE_INIT_COMPRESSED_FILE)
+    result = -errno.EOPNOTSUPP
+    if compressed != "packed":
+        result = system.finit_module(path, options, flags | MODULE_INIT_COMPRESSED_FILE)
     # init_module knows no flags, so what is to be forced stays refused.
     if result in NOT_DECOMPRESSED and not flags:
         result = system.init_module(decompress(path.read_bytes(), str(path)), options)

@@ -7,20 +7,22 @@ import lzma
 import zlib
 from collections.abc import Iterator
 
+from tinykmod import core
 from tinykmod.errors import ModuleFormatError
+from tinykmod.modules import packed
 
-MAGIC = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
+MAGIC = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd", "packed": packed.MAGIC}
 
 PIECE = 1 << 17
 
 
 def compression(data: bytes) -> str:
-    """`gzip`, `xz` or `zstd` where the bytes begin as such a file does, else empty."""
+    """`gzip`, `xz`, `zstd` or `packed` where the bytes begin as such a file does, else empty."""
     return next((name for name, magic in MAGIC.items() if data.startswith(magic)), "")
 
 
 def decompress(data: bytes, which: str) -> bytes:
-    """The bytes within a gzip, xz or zstd file; anything else comes back as it is.
+    """The bytes within a gzip, xz, zstd or packed file; anything else comes back as it is.
 
     Raises ModuleFormatError(which, ...) where the compressed data are damaged or cut short.
     """
@@ -37,6 +39,8 @@ def pieces(data: bytes, which: str) -> Iterator[bytes]:
                 yield from _xz(data)
             case "zstd":
                 yield _zstd(data)
+            case "packed":
+                yield (packed.unpack if core.extension is None else core.extension.unpack)(data, which)
             case _:
                 yield data
     except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, _ZstdDamageError) as error:

@@ -11,8 +11,9 @@ from tinykmod.errors import TinykmodError
 from tinykmod.kmod.depmod_config import BUILT_IN, EXTERNAL, DepmodConfig
 from tinykmod.kmod.hashing import hashed_order
 from tinykmod.kmod.names import encoded, module_name
+from tinykmod.modules import packed
 
-SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
+SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst", packed.SUFFIX)
 #: Links to the kernel's build tree; depmod does not look behind them.
 NOT_SEARCHED = ("build", "source")
 #: The order of preference where depmod.d has no `search`.
