@@ -6,7 +6,6 @@ import gzip
 import lzma
 import os
 import re
-import signal
 import stat
 import subprocess
 import sys
@@ -427,25 +426,6 @@ class TestFailure:
         )  # fmt: skip
         assert "File too large" in done.stderr.splitlines()[-1]
         self.check(old)
-
-    def test_of_a_kill(self, small: Path, kernel: Kernel, program: Path, old: Path) -> None:
-        """Nothing can be tidied up after SIGKILL, but the image is whole all the same."""
-        script = (
-            "import os, sys; from pathlib import Path; from tinykmod.image import build as b\n"
-            "real = b.cpio.regular\n"
-            "def dying(path, *words):\n"
-            "    if path.endswith('/nvme.ko'): os.kill(os.getpid(), 9)\n"
-            "    return real(path, *words)\n"
-            "b.cpio.regular = dying\n"
-            "root, release, loader, output = sys.argv[1:]\n"
-            "b.build(b.Request(Path(root), release, Path(output), Path(loader)))"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", script, small, kernel.release, program, old],
-            check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )  # fmt: skip
-        assert done.returncode == -signal.SIGKILL
-        assert old.read_text() == "the old image"
 
 
 def test_a_loader_for_another_machine_is_refused(make: Make, program: Path, kernel: Kernel) -> None:

@@ -63,7 +63,11 @@ class _Decoder(Protocol):
 
 def read_image(path: Path) -> Archive:
     """The contents of an image. Raises OSError, and TinykmodError where the kernel could not unpack it."""
-    data, which = path.read_bytes(), str(path)
+    return unpack(path.read_bytes(), str(path))
+
+
+def unpack(data: bytes, which: str) -> Archive:
+    """The contents of the image DATA. Raises TinykmodError(WHICH) where the kernel could not unpack it."""
     if not data.strip(b"\0"):
         raise TinykmodError(which, "holds no archive")
     archive = Archive({}, [])

@@ -32,8 +32,8 @@ from elftools.elf.segments import InterpSegment
 
 from tinykmod import __version__
 from tinykmod.errors import TinykmodError
-from tinykmod.files import check_place, replacing
-from tinykmod.image import cpio, firmware, host, kernel_config, modules_load
+from tinykmod.files import replacing
+from tinykmod.image import check, cpio, firmware, host, kernel_config, modules_load
 from tinykmod.image.reasons import File, file_of
 from tinykmod.image.select import omit, select
 from tinykmod.image.snapshot import Snapshot
@@ -101,14 +101,18 @@ class Image:
 
 
 def build(request: Request, progress: Callable[[int, int], None] | None = None) -> Image:
-    """Build the image, written beside its place and renamed: after a failure what was there before is there still.
+    """Build the image, written beside its place, read back, checked, renamed: a failure leaves what was there before.
 
     The same inputs give the same bytes; times in it are SOURCE_DATE_EPOCH or 0. PROGRESS is read_tree()'s.
     Raises TinykmodError and OSError.
     """
+    with replacing(request.output) as out:
+        return _build(request, out, progress)
+
+
+def _build(request: Request, out: BinaryIO, progress: Callable[[int, int], None] | None) -> Image:
     # What can be wrong with the request is found out first: reading a tree takes seconds.
     mtime = _epoch()
-    check_place(request.output)
     config = kernel_config.read(request.root, request.release)
     _check_compression(request, config)
     system = list(_system(request))
@@ -176,16 +180,28 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
             written.append(file_of(entry, reasons.get(path, "")))
             yield entry
 
-    with replacing(request.output) as out, _compressor(request.compress, out) as packed:
+    with _compressor(request.compress, out) as packed:
         cpio.write(packed, contents(), mtime)
+    out.flush()
+    _check(request, Path(out.name).read_bytes(), written)
     missing = [f"{where}: {name}: no such module" for name, where in listed.items() if not whole.lookup(name)]
     for needed in dict.fromkeys(omitted[name] for name in left_out):
         if behind := [name for name in left_out if omitted[name] == needed != name]:
             warnings.append(f"{needed} is omitted, and so is what needs it: {', '.join(behind)}")
     missing += machine.missing if machine else []
     notes = [*install_notes(modprobe_config), *plan_notes(request.plan, chosen), *missing]
-    size = request.output.stat().st_size
-    return Image(request.output, size, chosen, [*modprobe_config.warnings, *warnings, *notes], written, loads.missing)
+    warnings = [*modprobe_config.warnings, *warnings, *notes]
+    return Image(request.output, out.tell(), chosen, warnings, written, loads.missing)
+
+
+def _check(request: Request, image: bytes, meant: Sequence[File]) -> None:
+    """Raises TinykmodError where an image is not what was meant, or its machine would not find the root with it."""
+    carried = check.written(image, meant, str(request.output))
+    machine = request.machine
+    if machine and machine.root and machine.root.blocks and DriverClass.STORAGE in request.classes:
+        verdict = check.check(carried, machine, "the machine")
+        if not verdict.root:
+            raise TinykmodError(request.output, f"would not find the root: {'; '.join(verdict.lines)}")
 
 
 def _epoch() -> int:

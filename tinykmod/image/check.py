@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from tinykmod.errors import TinykmodError
-from tinykmod.image.archive import read_image
+from tinykmod.image import cpio
+from tinykmod.image.archive import read_image, unpack
 from tinykmod.image.host import made_of_others
+from tinykmod.image.reasons import File, file_of
 from tinykmod.image.snapshot import Device, Root, Snapshot
 from tinykmod.index.reader import Index
 from tinykmod.index.records import Match, Step
@@ -36,7 +38,29 @@ class Verdict(NamedTuple):
 
 def carried(image: Path) -> Carried:
     """Reads an image. Raises TinykmodError where it is damaged or has no boot index, and OSError."""
-    files = read_image(image).entries
+    return _carried(read_image(image).entries, str(image))
+
+
+def written(image: bytes, meant: Sequence[File], which: str) -> Carried:
+    """What an image holds that was just written. MEANT is what was to be in it.
+
+    Raises TinykmodError(WHICH): it does not unpack to that, or a module lacks what it needs.
+    """
+    entries = unpack(image, which).entries
+    there = [file_of(entry) for entry in entries.values()]
+    for file, entry in zip(meant, there, strict=False):
+        if (file.path, file.mode, file.size) != (entry.path, entry.mode, entry.size):
+            raise TinykmodError(which, f"/{file.path} was not written as it is")
+    if len(there) != len(meant):
+        raise TinykmodError(which, f"{len(there)} files were written of {len(meant)}")
+    image_carries = _carried(entries, which)
+    for name in image_carries.index.names:
+        if missing := {name, *image_carries.index.module(name).deps} - image_carries.modules:
+            raise TinykmodError(which, f"{name} was written without {', '.join(sorted(missing))}")
+    return image_carries
+
+
+def _carried(files: Mapping[str, cpio.Entry], image: str) -> Carried:
     found = [path for path in files if re.fullmatch(r"(usr/)?lib/modules/[^/]+/tinykmod\.tki", path)]
     if len(found) != 1:
         raise TinykmodError(image, f"has {len(found)} boot indexes, where one is expected")
