@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -28,17 +30,18 @@ def check_place(path: Path) -> None:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of PATH when the block ends well, and is gone when it does not.
 
-    Raises OSError, which names PATH.
+    What a killed process left of an earlier try is taken away. Raises OSError, which names PATH.
     """
     check_place(path)
     beside = _beside(path)
     with _named(path, beside):
+        _clear(path)
         try:
-            with beside.open("xb") as out:
+            with _locked(beside) as out:
                 yield out
                 out.flush()
                 os.fsync(out.fileno())
-            beside.replace(path)
+                beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
 
@@ -69,6 +72,26 @@ def replace_all(directory: Path, contents: Mapping[str, bytes]) -> None:
 def _beside(path: Path) -> Path:
     """A name next to a path that nothing else has: neither another process nor one that was killed."""
     return path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+
+
+def _locked(beside: Path) -> BinaryIO:
+    """A new file, locked while it is open: that tells it from what a killed process has left."""
+    while True:
+        out = beside.open("xb")
+        with contextlib.suppress(OSError):  # where the file system has no locks, nothing is cleared
+            fcntl.flock(out, fcntl.LOCK_EX)
+        if os.fstat(out.fileno()).st_nlink:
+            return out
+        out.close()  # another process has cleared it away before it was locked
+
+
+def _clear(path: Path) -> None:
+    """Take away what stands beside PATH and nobody writes to any more."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}")
+    for left in [entry for entry in path.parent.iterdir() if name.fullmatch(entry.name) and entry.is_file()]:
+        with contextlib.suppress(OSError), left.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
 
 
 @contextlib.contextmanager

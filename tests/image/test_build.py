@@ -6,7 +6,6 @@ import gzip
 import lzma
 import os
 import re
-import signal
 import stat
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from make_ko import AARCH64, make_ko
 from tinykmod.bench.debian import Kernel
 from tinykmod.errors import TinykmodError
 from tinykmod.image import cpio
+from tinykmod.image.archive import read_image
 from tinykmod.image.build import Image
 from tinykmod.index.reader import Index
 from tinykmod.index.schema import ModuleFlag
@@ -139,7 +139,7 @@ def test_omit_leaves_out_what_cannot_be_loaded_without_it(make: Make, kernel: Ke
     image = make(omit=["nvme-core", "fs-ext4"])
     # With ext4 goes what only ext4 needs.
     assert set(whole.modules) - set(image.modules) == {
-        *("nvme_core", "nvme", "ext4", "mbcache", "jbd2", "crc16", "crc32c_generic", "crc32c_intel")
+        *("nvme_core", "nvme", "ext4", "mbcache", "jbd2", "crc16")
     }
     assert image.warnings == ["nvme_core is omitted, and so is what needs it: nvme"]
     files, index = unpack(image), index_of(image, kernel)
@@ -428,25 +428,6 @@ class TestFailure:
         assert "File too large" in done.stderr.splitlines()[-1]
         self.check(old)
 
-    def test_of_a_kill(self, small: Path, kernel: Kernel, program: Path, old: Path) -> None:
-        """Nothing can be tidied up after SIGKILL, but the image is whole all the same."""
-        script = (
-            "import os, sys; from pathlib import Path; from tinykmod.image import build as b\n"
-            "real = b.cpio.regular\n"
-            "def dying(path, *words):\n"
-            "    if '/nvme.ko' in path: os.kill(os.getpid(), 9)\n"
-            "    return real(path, *words)\n"
-            "b.cpio.regular = dying\n"
-            "root, release, loader, output = sys.argv[1:]\n"
-            "b.build(b.Request(Path(root), release, Path(output), Path(loader)))"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", script, small, kernel.release, program, old],
-            check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )  # fmt: skip
-        assert done.returncode == -signal.SIGKILL
-        assert old.read_text() == "the old image"
-
 
 def test_a_loader_for_another_machine_is_refused(make: Make, program: Path, kernel: Kernel) -> None:
     program.write_bytes(make_ko(machine=AARCH64))
@@ -458,8 +439,53 @@ def test_a_loader_for_another_machine_is_refused(make: Make, program: Path, kern
 
 
 def test_an_unknown_compression_is_an_error(make: Make) -> None:
-    with pytest.raises(TinykmodError, match="lz4: no such compression; there are modules, zstd, xz, gzip, none"):
-        make(compress="lz4")
+    with pytest.raises(TinykmodError, match="lzo: no such compression; there are modules, zstd, xz, gzip, lz4, none"):
+        make(compress="lzo")
+
+
+def test_lz4_is_the_kernels_frame(make: Make, small: Path, kernel: Kernel, tmp_path: Path) -> None:
+    plain = make().path.read_bytes()
+    archive = read_image(make(compress="lz4").path)
+    assert [(part.compression, part.unpacked) for part in archive.parts] == [("lz4", len(plain))]
+    assert list(archive.entries.values()) == cpio.read(plain)
+    root = compressed_copy(small, kernel, tmp_path / "root", "", bytes)
+    (root / "boot" / f"config-{kernel.release}").write_text("CONFIG_RD_ZSTD=y\n")
+    with pytest.raises(TinykmodError, match="cannot unpack lz4 .CONFIG_RD_LZ4 is not set"):
+        make(root=root, compress="lz4")
+
+
+def test_the_kernels_options_may_be_beside_its_modules(
+    make: Make, small: Path, kernel: Kernel, tmp_path: Path
+) -> None:
+    root = compressed_copy(small, kernel, tmp_path / "root", "", bytes)
+    (root / home(kernel) / "config").write_text("CONFIG_RD_ZSTD=y\n")
+    with pytest.raises(TinykmodError, match=f"{home(kernel)}/config: the kernel cannot unpack gzip"):
+        make(root=root, compress="gzip")
+
+
+class TestInit:
+    """A program of the user's as /init: the loader is beside it."""
+
+    def test_is_there_and_the_tools_are_the_loader(
+        self, make: Make, program: Path, busybox: Path, kernel: Kernel
+    ) -> None:
+        files = unpack(make(init=busybox))
+        assert files["init"] == cpio.regular("init", busybox.read_bytes(), 0o755)
+        assert files["sbin/tinykmod"] == cpio.regular("sbin/tinykmod", program.read_bytes(), 0o755)
+        for applet in ("modprobe", "insmod", "rmmod", "lsmod", "modinfo"):
+            assert files[f"sbin/{applet}"] == cpio.symlink(f"sbin/{applet}", "tinykmod")
+
+    def test_needs_what_starts_it(self, make: Make, busybox: Path, tmp_path: Path) -> None:
+        script = tmp_path / "script"
+        script.write_text("#!/bin/sh -e\n/sbin/tinykmod coldplug\n")
+        with pytest.raises(TinykmodError, match=f"^{script}: needs /bin/sh, which the image lacks$"):
+            make(init=script)
+        assert unpack(make(init=script, busybox=busybox))["init"].data == script.read_bytes()
+        with pytest.raises(TinykmodError, match="needs /lib.*, which the image lacks"):
+            make(init=Path("/bin/sh").resolve())
+        (tmp_path / "text").write_text("no program")
+        with pytest.raises(TinykmodError, match="text: not a program"):
+            make(init=tmp_path / "text")
 
 
 def test_the_image_tells_of_config_lines_that_mean_nothing(

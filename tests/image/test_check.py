@@ -107,6 +107,27 @@ def test_displays_do_not_decide(make: Make) -> None:
     assert verdict(without(both, "/cirrus.ko"), shown) == (True, ["card0: host uses cirrus, image lacks cirrus"])
 
 
+def test_another_machines_image(make: Make) -> None:
+    lines = ["host is aarch64, image's /init is for ELF machine 62"]
+    assert verdict(make().path, machine(NVME, arch="aarch64")) == (False, lines)
+    assert verdict(make().path, machine(NVME, arch="mips64")).root
+
+
+def test_a_command_line_that_means_another_root(make: Make) -> None:
+    def lines(cmdline: str) -> list[str]:
+        root = {"source": "/dev/disk", "type": "ext4", "uuid": "AB-1", "blocks": [
+            {"name": "disk", "path": f"{CONTROLLER}/block/disk"}
+        ]}  # fmt: skip
+        found = verdict(image, machine(NVME, root=root, cmdline=cmdline))
+        assert found.root
+        return found.lines
+
+    image = make().path
+    for cmdline in ("", "quiet root=/dev/disk", "root=UUID=ab-1 ro", "root=UUID=x root=UUID=AB-1", "root=LABEL=x"):
+        assert lines(cmdline) == []
+    assert lines("root=UUID=ab-2") == ["host's command line has root=UUID=ab-2, its root /dev/disk is AB-1"]
+
+
 def test_what_cannot_be_told(make: Make) -> None:
     image = make().path
     mapped = {"source": "/dev/mapper/a", "type": "ext4", "blocks": [

@@ -69,7 +69,9 @@ def test_each_root_filesystem_is_there_with_what_it_needs(
 
 
 @pytest.mark.parametrize(
-    "alias", "crypto-crc32c crypto-crc32 crypto-sha256 crypto-blake2b-256 crypto-xxhash64 nls_cp437 nls_ascii".split()
+    "alias",
+    "crypto-crc32c crypto-crc32 crypto-sha256 crypto-blake2b-256 crypto-xxhash64 nls_cp437 nls_ascii"
+    " crypto-xts".split()
 )
 def test_what_filesystems_have_the_kernel_load_by_name_is_there(
     files: dict[str, cpio.Entry], kernel: Kernel, alias: str

@@ -11,7 +11,7 @@ import pytest
 from tinykmod.bench.debian import Kernel
 from tinykmod.boot import snapshot
 from tinykmod.image.host import Needed, needed
-from tinykmod.image.snapshot import parse
+from tinykmod.image.snapshot import chosen, parse, profiles
 from tinykmod.index.compiler import compile_index
 from tinykmod.index.reader import Index
 from tinykmod.kmod.config import read_config
@@ -114,12 +114,40 @@ def test_what_devices_wait_for_is_guessed_where_the_firmware_does_not_tell(choos
     assert "i2c_i801" in choose([waiting, SMBUS, SENSOR], strict=True).modules
 
 
+def test_a_root_that_is_encrypted_has_the_ciphers_that_are_loaded(choose: Choose) -> None:
+    mapped = {**EXT4_ON_NVME, "blocks": [{"name": "dm-0", "path": "virtual/block/dm-0"}, *EXT4_ON_NVME["blocks"]]}
+    loaded = ["dm_crypt", "xts", "aesni_intel", "snd_hda_intel"]
+    found = choose([NVME], root=mapped, modules=loaded).modules
+    assert {"dm_crypt", "xts", "aesni_intel"} <= set(found)
+    assert "snd_hda_intel" not in found
+    assert not {"xts", "aesni_intel"} & set(choose([NVME], modules=loaded).modules)
+
+
 def test_a_root_made_of_others_has_what_is_loaded_of_that_kind(choose: Choose) -> None:
     mapped = {**EXT4_ON_NVME, "blocks": [{"name": "dm-0", "path": "virtual/block/dm-0"}, *EXT4_ON_NVME["blocks"]]}
     loaded = ["dm_mod", "dm_crypt", "ahci", "ext4", "snd_hda_intel", "raid1", "not_in_this_kernel"]
     got = choose([NVME], root=mapped, modules=loaded)
     assert set(got.modules) == {"nvme", "ext4", "dm_mod", "dm_crypt", "raid1"}
     assert set(choose([NVME], modules=loaded).modules) == {"nvme", "ext4"}
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_profile_has_what_machines_of_that_kind_have(kernel: Kernel, kernel_index: Path, strict: bool) -> None:
+    tree, index = read_tree(kernel.root, kernel.release), Index(kernel_index.read_bytes())
+    assert "virtual" in profiles()
+    machine = chosen("virtual")
+    assert machine
+    found = needed(tree, index, machine, DriverClass.STORAGE | DriverClass.GPU, strict)
+    assert found.missing == []
+    # virtio, emulated hardware, VMware, Hyper-V and Xen.
+    wanted = (
+        "virtio_blk virtio_scsi virtio_pci virtio_mmio sd_mod sr_mod nvme ahci ata_piix xhci_pci uas"
+        " vmw_pvscsi vmwgfx hv_vmbus hv_storvsc hyperv_drm xen_blkfront virtio_gpu bochs qxl ext4"
+    )
+    assert set(wanted.split()) <= set(found.modules)
+    assert not {"amdgpu", "mpt3sas", "e1000e"} & set(found.modules)
+    # Each device of the profile is one that some driver of the kernel serves.
+    assert [device.path for device in machine.devices if not index.match(device.modalias)] == []
 
 
 def test_without_a_root_every_filesystem_that_one_may_have(choose: Choose) -> None:

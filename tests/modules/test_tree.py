@@ -17,7 +17,7 @@ from tinykmod.bench.debian import Kernel
 from tinykmod.errors import ModuleFormatError, TinykmodError
 from tinykmod.modules import elf, tree
 from tinykmod.modules.directory import module_directory, releases
-from tinykmod.modules.tree import ModuleTree, read_tree
+from tinykmod.modules.tree import BATCH, ModuleTree, read_tree
 
 RELEASE = "6.1.0-test"
 
@@ -135,9 +135,10 @@ def test_builtin_modules_are_named_in_order(plant) -> None:
 
 def test_progress_counts_up_to_all(plant) -> None:
     seen: list[tuple[int, int]] = []
-    root = plant({f"kernel/{name}.ko": module(name) for name in "abc"})
+    count = 2 * BATCH + 1
+    root = plant({f"kernel/{name}.ko": module(f"m{name}") for name in range(count)})
     read_tree(root, RELEASE, progress=lambda done, of: seen.append((done, of)))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert seen == [(BATCH, count), (2 * BATCH, count), (count, count)]
 
 
 def test_a_cut_module_is_named(plant) -> None:

@@ -33,9 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--class", dest="classes", default="storage", metavar="CLASS,...", help="driver classes (default: storage)"
     )
-    parser.add_argument("--for", dest="machine", default="generic", metavar="generic|host|SNAPSHOT",
-                        help="of the classes all drivers (default), or those of this machine or of a file that"
-                        " `tinykmod snapshot` has written")  # fmt: skip
+    parser.add_argument("--for", dest="machine", default="generic", metavar="generic|host|SNAPSHOT|PROFILE",
+                        help="of the classes all drivers (default), or those of this machine, of a file that"
+                        " `tinykmod snapshot` has written, or of a kind of machines:"
+                        f" {', '.join(snapshot.profiles())}")  # fmt: skip
     parser.add_argument(
         "--add",
         action="append",
@@ -76,6 +77,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--modules-load", action="store_true", help="put the root's modules-load.d in, with the modules that it names"
     )
     parser.add_argument("--busybox", type=Path, metavar="PATH", help="a static busybox, for a rescue shell")
+    parser.add_argument("--init", type=there, metavar="PATH",
+                        help="a program that is to be /init; the loader is then /sbin/tinykmod")  # fmt: skip
     parser.add_argument("--arch", help="machine that the image is for, as uname -m says it (default: this one)")
     parser.add_argument("--why", action="store_true", help="print each file of the image with its size and reason")
 
@@ -100,7 +103,8 @@ def run(args: argparse.Namespace) -> int:
         read_plan(args.plan) if args.plan else None,
         None if args.no_firmware else args.firmware,
         machine,
-        args.strict,
+        init=args.init,
+        strict=args.strict,
     )
     image = build(request, counter("reading modules"))
     warn([*image.warnings, *told(image.missing_firmware)])

@@ -6,7 +6,6 @@ from __future__ import annotations
 import bz2
 import lzma
 import re
-import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -15,11 +14,7 @@ from typing import NamedTuple, Protocol
 import zstandard
 
 from tinykmod.errors import TinykmodError
-from tinykmod.image import cpio
-
-LZ4_MAGIC = b"\x02\x21\x4c\x18"
-#: An LZ4 block of the legacy frame, the only one that the kernel knows, holds so much at most.
-LZ4_BLOCK = 8 << 20
+from tinykmod.image import cpio, lz4_frame
 
 #: The first bytes of what the kernel can unpack (lib/decompress.c) -> its name.
 MAGIC = {
@@ -28,7 +23,7 @@ MAGIC = {
     b"\x5d\x00": "lzma",
     b"\xfd7zXZ\0": "xz",
     b"\x89LZO": "lzo",
-    LZ4_MAGIC: "lz4",
+    lz4_frame.MAGIC: "lz4",
     b"\x28\xb5\x2f\xfd": "zstd",
 }
 
@@ -63,8 +58,12 @@ class _Decoder(Protocol):
 
 def read_image(path: Path) -> Archive:
     """The contents of an image. Raises OSError, and TinykmodError where the kernel could not unpack it."""
-    data, which = path.read_bytes(), str(path)
-    if not data.strip(b"\0"):
+    return unpack(path.read_bytes(), str(path))
+
+
+def unpack(data: bytes, which: str) -> Archive:
+    """The contents of the image DATA. Raises TinykmodError(WHICH) where the kernel could not unpack it."""
+    if _skip_zeros(data, 0) == len(data):
         raise TinykmodError(which, "holds no archive")
     archive = Archive({}, [])
     position = 0
@@ -102,7 +101,7 @@ def _skip_zeros(data: bytes, position: int) -> int:
 def _decompress(name: str, data: bytes, start: int, which: str) -> tuple[bytes, int]:
     """What a stream holds that begins at START, and where it ends."""
     if name == "lz4":
-        return _lz4(data, start, which)
+        return lz4_frame.unpack(data, start, which)
     decoder: _Decoder
     match name:
         case "gzip":
@@ -124,28 +123,3 @@ def _decompress(name: str, data: bytes, start: int, which: str) -> tuple[bytes, 
     if not decoder.eof:
         raise TinykmodError(which, f"{name} data at byte {start} are cut short")
     return plain, len(data) - len(decoder.unused_data)
-
-
-def _lz4(data: bytes, start: int, which: str) -> tuple[bytes, int]:
-    """The legacy frame: blocks after their sizes (u32, little-endian) up to a size of 0 or the end."""
-    try:
-        import lz4.block
-    except ImportError:
-        raise TinykmodError(which, "is compressed with lz4, which takes the Python package lz4") from None
-    out, position = [], start + len(LZ4_MAGIC)
-    while position < len(data):
-        if data.startswith(LZ4_MAGIC, position):
-            position += len(LZ4_MAGIC)
-            continue
-        (size,) = struct.unpack("<I", data[position : position + 4].ljust(4, b"\0"))
-        if size == 0:
-            break
-        block = data[position + 4 : position + 4 + size]
-        if len(block) < size:
-            raise TinykmodError(which, f"lz4 data at byte {start} are cut short")
-        try:
-            out.append(lz4.block.decompress(block, uncompressed_size=LZ4_BLOCK))
-        except lz4.block.LZ4BlockError as error:
-            raise TinykmodError(which, f"lz4 data at byte {start} are damaged: {error}") from error
-        position += 4 + size
-    return b"".join(out), position

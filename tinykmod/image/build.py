@@ -1,6 +1,7 @@
 """An initramfs image: the loader as /init, the boot index, and the modules that were selected.
 
 /init                                the loader; /sbin/modprobe, insmod, rmmod, lsmod and modinfo are links
+/sbin/tinykmod                       the loader, where /init is the user's
 /lib/modules/RELEASE/tinykmod.tki    the boot index of the modules in the image
 /lib/modules/RELEASE/modules.*       dep, alias and softdep as text: what the loader goes by without an index
 /lib/modules/RELEASE/kernel/...      the modules, packed by themselves where the image is not compressed as a whole
@@ -24,17 +25,15 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import zstandard
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
-from elftools.elf.segments import InterpSegment
 
 from tinykmod import __version__
 from tinykmod.errors import TinykmodError
-from tinykmod.files import check_place, replacing
-from tinykmod.image import cpio, firmware, host, kernel_config, modules_load
+from tinykmod.files import replacing
+from tinykmod.image import check, cpio, firmware, host, kernel_config, modules_load
+from tinykmod.image.lz4_frame import Lz4Writer
 from tinykmod.image.reasons import File, file_of
 from tinykmod.image.select import omit, select
 from tinykmod.image.snapshot import Snapshot
@@ -50,9 +49,13 @@ from tinykmod.modules.packed import pack
 from tinykmod.modules.tree import Module, ModuleTree, read_tree
 from tinykmod.trace.plan import Plan, plan_notes
 
+if TYPE_CHECKING:
+    from elftools.elf.elffile import ELFFile
+
 APPLETS = ("modprobe", "insmod", "rmmod", "lsmod", "modinfo")
 DIRECTORIES = ("dev", "etc", "proc", "root", "run", "sys")
 INDEX_NAME = "tinykmod.tki"
+LOADER_BESIDE = "sbin/tinykmod"
 
 #: Each module by itself. Of a generic image few are ever loaded, and only those are then decompressed.
 BY_MODULE = "modules"
@@ -62,6 +65,7 @@ COMPRESSIONS = {
     "zstd": "CONFIG_RD_ZSTD",
     "xz": "CONFIG_RD_XZ",
     "gzip": "CONFIG_RD_GZIP",
+    "lz4": "CONFIG_RD_LZ4",
     "none": "",
 }
 # Level 19 makes an image of Debian's storage modules 11 % smaller and takes twenty times as long.
@@ -94,6 +98,8 @@ class Request:
     firmware: Sequence[Path] | None = ()
     #: Of the classes only what this machine needs.
     machine: Snapshot | None = None
+    #: What is /init instead of the loader, which is then /sbin/tinykmod.
+    init: Path | None = None
     #: Missing firmware is an error, and the machine gets nothing for a disk that was moved.
     strict: bool = False
 
@@ -113,14 +119,18 @@ class Image:
 
 
 def build(request: Request, progress: Callable[[int, int], None] | None = None) -> Image:
-    """Build the image, written beside its place and renamed: after a failure what was there before is there still.
+    """Build the image, written beside its place, read back, checked, renamed: a failure leaves what was there before.
 
     The same inputs give the same bytes; times in it are SOURCE_DATE_EPOCH or 0. PROGRESS is read_tree()'s.
     Raises TinykmodError and OSError.
     """
+    with replacing(request.output) as out:
+        return _build(request, out, progress)
+
+
+def _build(request: Request, out: BinaryIO, progress: Callable[[int, int], None] | None) -> Image:
     # What can be wrong with the request is found out first: reading a tree takes seconds.
     mtime = _epoch()
-    check_place(request.output)
     config = kernel_config.read(request.root, request.release)
     compress = _compression(request, config)
     system = list(_system(request))
@@ -177,6 +187,10 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
         if entry.path in entries or entry.path in files:
             raise TinykmodError(f"/{entry.path}", "the image has a file of its own there")
         entries[entry.path] = entry
+    if request.init is not None:
+        needed = _interpreter(entries["init"].data, request.init)
+        if needed and needed.lstrip("/") not in entries:
+            raise TinykmodError(request.init, f"needs {needed}, which the image lacks")
     _add_parents(entries, [*entries, *files])
 
     reasons = {
@@ -194,16 +208,28 @@ def build(request: Request, progress: Callable[[int, int], None] | None = None) 
             written.append(file_of(entry, reasons.get(path, "")))
             yield entry
 
-    with replacing(request.output) as out, _compressor(compress, out) as archive, _pool() as pool:
+    with _compressor(compress, out) as archive, _pool() as pool:
         cpio.write(archive, contents(pool), mtime)
+    out.flush()
+    _check(request, Path(out.name).read_bytes(), written)
     missing = [f"{where}: {name}: no such module" for name, where in listed.items() if not whole.lookup(name)]
     for needed in dict.fromkeys(omitted[name] for name in left_out):
         if behind := [name for name in left_out if omitted[name] == needed != name]:
             warnings.append(f"{needed} is omitted, and so is what needs it: {', '.join(behind)}")
     missing += machine.missing if machine else []
     notes = [*install_notes(modprobe_config), *plan_notes(request.plan, chosen), *missing]
-    size = request.output.stat().st_size
-    return Image(request.output, size, chosen, [*modprobe_config.warnings, *warnings, *notes], written, loads.missing)
+    warnings = [*modprobe_config.warnings, *warnings, *notes]
+    return Image(request.output, out.tell(), chosen, warnings, written, loads.missing)
+
+
+def _check(request: Request, image: bytes, meant: Sequence[File]) -> None:
+    """Raises TinykmodError where an image is not what was meant, or its machine would not find the root with it."""
+    carried = check.written(image, meant, str(request.output))
+    machine = request.machine
+    if machine and machine.root and machine.root.blocks and DriverClass.STORAGE in request.classes:
+        verdict = check.check(carried, machine, "the machine")
+        if not verdict.root:
+            raise TinykmodError(request.output, f"would not find the root: {'; '.join(verdict.lines)}")
 
 
 def _epoch() -> int:
@@ -224,16 +250,20 @@ def _firmware(request: Request, modules: Sequence[Module], config: Mapping[str, 
 
 
 def _check_machine(loader: Path, tree: ModuleTree) -> None:
-    """Hold the loader's ELF machine against that of a module: another one could not even start."""
-    module = tree.directory / tree.modules[0].path
-    is_for, wanted = (
-        _elf(decompress(path.read_bytes(), str(path)), path).header.e_machine for path in (loader, module)
-    )
-    if is_for != wanted:
+    """Hold the loader's ELF class, byte order and machine against a module's: another one could not even start."""
+    first = tree.modules[0]
+    both = (loader.read_bytes(), loader), (tree.read(first), tree.directory / first.path)
+    program, module = (data[:6] + data[18:20] for data, _ in both)
+    if program != module:
+        is_for, wanted = (_elf(data, path).header.e_machine for data, path in both)
         raise TinykmodError(loader, f"is for {is_for}, the modules of {tree.release} are for {wanted}")
 
 
 def _elf(data: bytes, path: Path) -> ELFFile:
+    # Imported here: it takes as long as reading a hundred modules.
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
     try:
         return ELFFile(io.BytesIO(data))
     except ELFError as error:
@@ -263,8 +293,11 @@ def _pool() -> Iterator[Executor]:
 
 
 def _system(request: Request) -> Iterator[cpio.Entry]:
-    yield cpio.regular("init", request.loader.read_bytes(), 0o755)
-    yield from (cpio.symlink(f"sbin/{applet}", "../init") for applet in APPLETS)
+    home = "init" if request.init is None else LOADER_BESIDE
+    yield cpio.regular(home, request.loader.read_bytes(), 0o755)
+    yield from (cpio.symlink(f"sbin/{applet}", os.path.relpath(home, "sbin")) for applet in APPLETS)
+    if request.init is not None:
+        yield cpio.regular("init", request.init.read_bytes(), 0o755)
     yield from (cpio.directory(path) for path in DIRECTORIES)
     yield cpio.directory("tmp", 0o1777)
     yield cpio.character_device("dev/console", 5, 1, 0o600)
@@ -280,10 +313,20 @@ def _system(request: Request) -> Iterator[cpio.Entry]:
 
 def _static_program(path: Path) -> bytes:
     data = path.read_bytes()
-    for segment in _elf(data, path).iter_segments():
-        if isinstance(segment, InterpSegment):
-            raise TinykmodError(path, f"not static: it needs {segment.get_interp_name()}, which the image lacks")
+    if needed := _dynamic_loader(data, path):
+        raise TinykmodError(path, f"not static: it needs {needed}, which the image lacks")
     return data
+
+
+def _interpreter(data: bytes, path: Path) -> str:
+    """What the kernel starts a program with: a script's first word, a dynamic program's loader; else empty."""
+    script = re.match(rb"#![ \t]*(\S+)", data)
+    return os.fsdecode(script[1]) if script else _dynamic_loader(data, path)
+
+
+def _dynamic_loader(data: bytes, path: Path) -> str:
+    found = (os.fsdecode(each.data().rstrip(b"\0")) for each in _elf(data, path).iter_segments("PT_INTERP"))
+    return next(found, "")
 
 
 def _given(source: Path, target: str) -> cpio.Entry:
@@ -328,10 +371,15 @@ def _compressor(name: str, out: BinaryIO) -> Iterator[cpio.Writer]:
     elif name == "gzip":
         with gzip.GzipFile("", "wb", 6, out, mtime=0) as packed:
             yield packed
+    elif name == "lz4":
+        with Lz4Writer(out) as packed:
+            yield packed
     elif name == "xz":
         # The kernel's decoder knows no check but CRC32.
         with lzma.LZMAFile(out, "wb", check=lzma.CHECK_CRC32) as packed:
             yield packed
     else:
-        with zstandard.ZstdCompressor(ZSTD_LEVEL).stream_writer(out, closefd=False) as packed:
+        # However many threads there are, so that it is threads, the bytes are the same.
+        zstd = zstandard.ZstdCompressor(ZSTD_LEVEL, threads=os.cpu_count() or 1)
+        with zstd.stream_writer(out, closefd=False) as packed:
             yield packed

@@ -93,14 +93,16 @@ def _of(classes: DriverClass, drivers: dict[str, list[str]], index: Index) -> It
 
 
 def _software(tree: ModuleTree, index: Index, machine: Snapshot) -> dict[str, str]:
-    """Where the root is made of other devices: what is loaded of storage and serves no device (LVM, LUKS, RAID)."""
+    """Where the root is made of other devices: what is loaded of storage and serves no device (LVM, LUKS, RAID), and
+    what is loaded of ciphers and hashes, which those ask for by name."""
     if machine.root is None or not made_of_others(machine.root):
         return {}
     loaded = [match.module for name in machine.modules for match in index.lookup(name) if not match.builtin]
     return {
         name: f"{machine.root.source} is made of other devices"
         for name in loaded
-        if DriverClass.STORAGE in index.module(name).classes and not serves_devices(tree.by_name[name].aliases)
+        if (DriverClass.STORAGE in index.module(name).classes and not serves_devices(tree.by_name[name].aliases))
+        or any(alias.startswith("crypto-") for alias in tree.by_name[name].aliases)
     }
 
 

@@ -6,10 +6,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from tinykmod.modules.directory import directory_of
+
 
 def path(root: Path, release: str) -> Path:
-    """Where distributions keep the options of a kernel."""
-    return root / "boot" / f"config-{release}"
+    """Where distributions keep the options of a kernel: in boot, or (Fedora, openSUSE) beside its modules."""
+    beside = directory_of(root, release) / "config"
+    return beside if beside.exists() else root / "boot" / f"config-{release}"
 
 
 def read(root: Path, release: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from tinykmod.image import cpio
 #: Patterns of whole paths, the first that matches counts.
 _PLACES = (
     ("init", "the loader"),
+    ("sbin/tinykmod", "the loader, beside an /init of the user's"),
     ("sbin/modprobe", "the loader, by the name that the kernel calls"),
     ("sbin/.*", "the loader, as this tool"),
     (r"lib/modules/[^/]*/tinykmod\.tki", "the boot index"),

@@ -36,6 +36,9 @@ REQUESTERS = {
     "crypto_alloc_": "crypto-",
     "load_nls": "nls_",
 }
+#: What dm targets ask for as whoever sets them up has chosen: cryptsetup's defaults, those of LUKS 1 included
+#: (aes-xts-plain64, aes-cbc-essiv:sha256), and those of integritysetup and veritysetup (crc32c, sha256).
+VOLUMES = ("xts", "ecb", "cbc", "aes", "essiv", "hmac", "sha256", "crc32c")
 #: The character sets that a filesystem asks for are the kernel's options: option -> (before its value, default).
 CHARACTER_SETS = {
     "CONFIG_NLS_DEFAULT": ("nls_", "iso8859-1"),
@@ -190,6 +193,8 @@ def _requests(tree: ModuleTree, module: Module, kernel_config: Mapping[str, str]
     words = _strings(tree.read(module))
     for prefix in prefixes:
         yield from (prefix + word for word in words)
+    if "crypto-" in prefixes and _imports(module, "dm_register_target"):
+        yield from (f"crypto-{name}" for name in VOLUMES)
     if "nls_" in prefixes:
         for option, (before, default) in CHARACTER_SETS.items():
             yield before + kernel_config.get(option, default)
@@ -202,7 +207,7 @@ def _imports(module: Module, symbol: str) -> bool:
 def _strings(data: bytes) -> Sequence[str]:
     """The words among the NUL-ended strings, once each; of a crypto template, `hmac(sha256)`, its parts as well."""
     words: dict[str, None] = {}
-    for match in re.finditer(rb"(?<=\0)[a-z][a-z0-9_(),-]{2,63}(?=\0)", data):
-        text = match[0].decode("ascii")
+    for match in re.finditer(rb"\0([a-z][a-z0-9_(),-]{2,63})(?=\0)", data):
+        text = match[1].decode("ascii")
         words.update(dict.fromkeys([text, *filter(None, re.split(r"[(),]", text))]))
     return list(words)

@@ -85,9 +85,25 @@ def host() -> Snapshot:
     return parse(snapshot.text(snapshot.take()), "host")
 
 
+#: Ready-made snapshots, of kinds of machines.
+MACHINES = Path(__file__).parent / "machines"
+
+
+def profiles() -> list[str]:
+    """The names of the ready-made snapshots."""
+    return sorted(path.stem for path in MACHINES.glob("*.json"))
+
+
 def chosen(word: str) -> Snapshot | None:
-    """What `generic`, `host` or a file's path stands for. Raises SnapshotError, and OSError."""
-    return None if word == "generic" else host() if word == "host" else read(Path(word))
+    """What `generic`, `host`, the name of a ready-made snapshot or a file's path stands for.
+
+    Raises SnapshotError, and OSError.
+    """
+    if word == "generic":
+        return None
+    if word == "host":
+        return host()
+    return read(MACHINES / f"{word}.json" if word in profiles() else Path(word))
 
 
 def read(path: Path) -> Snapshot:

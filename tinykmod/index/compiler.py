@@ -243,6 +243,7 @@ class _Compiler:
         self.classes = classes
         self.stored = stored
         self.plan = plan
+        self._classes: dict[str, DriverClass] = {}
         self._hashes: dict[str, bool] = {}
         self.order = "<" if byteorder == "little" else ">"
         self.byteorder = byteorder
@@ -327,10 +328,15 @@ class _Compiler:
             at_soft = len(links)
             links += [other for part in around for other in part]
             rows.append([
-                text(module.name), text(path), text(options), at, at_soft, module.size, int(driver_class(module)),
+                text(module.name), text(path), text(options), at, at_soft, module.size, int(self._class(module)),
                 int(flags), len(deps), len(direct), *map(len, around), 0,
             ])  # fmt: skip
         return rows, links
+
+    def _class(self, module: Module) -> DriverClass:
+        if module.name not in self._classes:
+            self._classes[module.name] = driver_class(module)
+        return self._classes[module.name]
 
     def _checks_signatures(self, module: Module) -> bool:
         """Whether MODULE implements the hash with which it, and so every module of its kernel, is signed."""

@@ -12,6 +12,7 @@ a search, and the cost is bounded by the length of the modalias times the nodes,
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,13 @@ _STAR = "\u0100"
 _ANY = "\u0101"
 _CLASS = 0x200
 _ESCAPED = 0x10000
+_LEAST, _GREATEST = "\0", chr(0x10FFFF)
+#: For str.translate(): from wildcards to symbols; from symbols to how they are spelled, and to what they stand for.
+_WILDCARDS = {ord("*"): _STAR, ord("?"): _ANY}
+_SPELLING = {
+    ord(_STAR): "*", ord(_ANY): "?", **{_ESCAPED + character: f"\\{chr(character)}" for character in range(0x100)}
+}  # fmt: skip
+_MEANING = {_ESCAPED + character: chr(character) for character in range(0x100)}
 
 
 @dataclass
@@ -60,13 +68,16 @@ class Nodes:
         for number, pattern in enumerate(patterns):
             raw = encoded(pattern.text).decode("latin-1")
             try:
-                rows.append((_symbols(normalise_pattern(raw), classes), number, _symbols(raw, classes), raw, pattern))
+                normalised = normalise_pattern(raw)
             except ConfigError:
                 continue
+            symbols = _symbols(normalised, classes)
+            written = symbols if raw == normalised else _symbols(raw, classes)
+            rows.append((symbols, number, written, raw, pattern))
         if not rows:
             return NONE
         rows.sort(key=lambda row: row[:2])
-        brackets = {symbol: text for text, symbol in classes.items()}
+        spelling = {**_SPELLING, **{ord(symbol): text for text, symbol in classes.items()}}
         root = len(self.nodes)
         self.nodes.append([0, 0, 0, NodeKind.LITERAL, 0])
         queue = deque([(root, rows, 0, "")])
@@ -78,17 +89,17 @@ class Nodes:
             groups = _groups(items, depth)
             self.nodes[parent][1:3] = [len(self.nodes), len(groups)]
             for group in groups:
-                for work in self._child(group, depth, prefix, brackets):
+                for work in self._child(group, depth, prefix, spelling):
                     levels[work[0]] = levels[parent] + 1
                     queue.append(work)
         return root
 
-    def _child(self, group: list[_Row], depth: int, prefix: str, brackets: dict[str, str]) -> list[_Work]:
+    def _child(self, group: list[_Row], depth: int, prefix: str, spelling: dict[int, str]) -> list[_Work]:
         """Append the node of GROUP, rows alike up to DEPTH and in the next symbol; what is left to do below it."""
         first, last = group[0][0], group[-1][0]
         number = len(self.nodes)
         if first == last:
-            tail = _spell(group[0][2][depth:], brackets)
+            tail = group[0][2][depth:].translate(spelling)
             self.nodes.append([self._text(tail), len(self.values), len(group), NodeKind.TAIL, _key(first, depth)])
             for _, _, _, raw, pattern in group:
                 self.values.append((pattern.value, 0 if raw == prefix + tail else self._text(raw)))
@@ -100,14 +111,14 @@ class Nodes:
             self.stars += 1
         elif symbol == _ANY:
             self.nodes.append([0, 0, 0, NodeKind.ANY, 0])
-        elif symbol in brackets:
-            self.nodes.append([self._text(brackets[symbol]), 0, 0, NodeKind.CLASS, 0])
+        elif not _ordinary(symbol):
+            self.nodes.append([self._text(spelling[ord(symbol)]), 0, 0, NodeKind.CLASS, 0])
         else:
             while end < len(first) and first[end] == last[end : end + 1] and _ordinary(first[end]):
                 end += 1
-            label = "".join(_character(symbol) for symbol in group[0][2][depth:end])
+            label = group[0][2][depth:end].translate(_MEANING)
             self.nodes.append([self._text(label), 0, 0, NodeKind.LITERAL, _key(first, depth)])
-        return [(number, group, end, prefix + _spell(group[0][2][depth:end], brackets))]
+        return [(number, group, end, prefix + group[0][2][depth:end].translate(spelling))]
 
     def _text(self, text: str) -> int:
         return self.intern(text.encode("latin-1"))
@@ -134,43 +145,30 @@ def _symbols(text: str, classes: dict[str, str]) -> str:
             return chr(_ESCAPED + ord(token[1]))
         return _STAR if token == "*" else _ANY
 
-    return _SPECIAL.sub(symbol, text)
+    return _SPECIAL.sub(symbol, text) if "[" in text or "\\" in text else text.translate(_WILDCARDS)
 
 
 def _ordinary(symbol: str) -> bool:
     return ord(symbol) < 0x100 or ord(symbol) >= _ESCAPED
 
 
-def _character(symbol: str) -> str:
-    return chr(ord(symbol) & 0xFF)
-
-
 def _key(symbols: str, depth: int) -> int:
     if depth >= len(symbols) or not _ordinary(symbols[depth]):
         return 0
-    return ord(_character(symbols[depth]))
-
-
-def _spell(symbols: str, brackets: dict[str, str]) -> str:
-    if symbols.isascii():
-        return symbols
-    out = []
-    for symbol in symbols:
-        if symbol in brackets:
-            out.append(brackets[symbol])
-        elif ord(symbol) >= _ESCAPED:
-            out.append("\\" + _character(symbol))
-        else:
-            out.append({_STAR: "*", _ANY: "?"}.get(symbol, symbol))
-    return "".join(out)
+    return ord(symbols[depth]) & 0xFF
 
 
 def _groups(rows: list[_Row], depth: int) -> list[list[_Row]]:
     """ROWS (sorted, alike up to DEPTH) by their next symbol, wildcards and ends first, then by character."""
-    groups: dict[str, list[_Row]] = {}
-    for row in rows:
-        groups.setdefault(row[0][depth : depth + 1], []).append(row)
-    return [groups[symbol] for symbol in sorted(groups, key=lambda symbol: (_key(symbol, 0), symbol))]
+    groups = []
+    start = 0
+    while start < len(rows):
+        # Behind all that goes on with the same symbol; what ends here goes on with none.
+        alike = rows[start][0][: depth + 1]
+        end = bisect_left(rows, (alike + (_GREATEST if len(alike) > depth else _LEAST),), start)
+        groups.append(rows[start:end])
+        start = end
+    return sorted(groups, key=lambda group: (_key(group[0][0], depth), group[0][0][depth : depth + 1]))
 
 
 class Search:

@@ -109,6 +109,7 @@ class Index:
         if verify and checksum(self.data, self.byteorder) != (total, weighted):
             raise IndexFormatError(which, "damaged: the checksum does not fit")
         self._sections = [self._section(section, header.size) for section in Section]
+        self._records: dict[str, ModuleRecord] = {}
         self.classes = DriverClass(classes)
         self.release = self._text(release)
 
@@ -227,7 +228,11 @@ class Index:
 
     def module(self, name: str) -> ModuleRecord:
         """The record of the module NAME. Raises KeyError."""
-        row = self._row(self._known(_plain(name)))
+        if name not in self._records:
+            self._records[name] = self._record(self._row(self._known(_plain(name))))
+        return self._records[name]
+
+    def _record(self, row: dict[str, int]) -> ModuleRecord:
         n_deps, n_pre, n_post = row["n_deps"], row["n_pre"], row["n_post"]
 
         def linked(first: int, count: int) -> list[str]:

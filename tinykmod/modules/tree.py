@@ -15,6 +15,9 @@ from tinykmod.modules.directory import module_directory
 from tinykmod.modules.elf_module import ElfModule
 from tinykmod.modules.files import ModuleFile, find_modules
 
+#: Files that a thread reads before it takes new ones: handing over costs as much as reading a small one.
+BATCH = 16
+
 
 def _reader() -> Callable[[bytes, str], ElfModule]:
     if core.extension is not None:
@@ -148,11 +151,11 @@ def read_modules(
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = [pool.submit(_read, directory, file) for file in files]
-        read = []
+        jobs = [pool.submit(_read, directory, files[at : at + BATCH]) for at in range(0, len(files), BATCH)]
+        read: list[Module] = []
         try:
             for job in jobs:
-                read.append(job.result())
+                read += job.result()
                 if progress is not None:
                     progress(len(read), len(files))
         except BaseException:
@@ -161,15 +164,18 @@ def read_modules(
     return read
 
 
-def _read(directory: Path, file: ModuleFile) -> Module:
+def _read(directory: Path, files: Sequence[ModuleFile]) -> list[Module]:
     import hashlib
 
     from tinykmod.modules.compression import compression, decompress
 
-    path = directory / file.path
-    raw = path.read_bytes()
-    read = read_elf(decompress(raw, str(path)), str(path))
-    return Module(file.name, file.path, len(raw), read, compression(raw), hashlib.sha256(raw).digest())
+    read = []
+    for file in files:
+        path = directory / file.path
+        raw = path.read_bytes()
+        elf = read_elf(decompress(raw, str(path)), str(path))
+        read.append(Module(file.name, file.path, len(raw), elf, compression(raw), hashlib.sha256(raw).digest()))
+    return read
 
 
 def _bytes(path: Path) -> bytes:
