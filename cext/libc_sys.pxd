@@ -19,7 +19,7 @@ cdef extern from "<errno.h>" nogil:
 
 cdef extern from "<fcntl.h>" nogil:
     enum: O_RDONLY, O_WRONLY, O_RDWR, O_CLOEXEC, O_APPEND, O_CREAT, O_TRUNC, O_DIRECTORY, O_NONBLOCK, O_NOCTTY
-    enum: O_NOFOLLOW
+    enum: O_NOFOLLOW, O_PATH
     enum: AT_FDCWD, AT_REMOVEDIR
     int open(const char* path, int flags, ...)
     int openat(int directory, const char* path, int flags, ...)
@@ -35,6 +35,7 @@ cdef extern from "<unistd.h>" nogil:
     int fchdir(int fd)
     int chroot(const char* path)
     int access(const char* path, int mode)
+    ssize_t readlinkat(int directory, const char* path, char* out, size_t n)
     int ftruncate(int fd, int64_t size)
     int unlinkat(int directory, const char* path, int flags)
     int getpid()
@@ -56,6 +57,7 @@ cdef extern from "<sys/syscall.h>" nogil:
 cdef extern from "<sys/stat.h>" nogil:
     struct stat_t "stat":
         uint64_t st_dev
+        uint64_t st_rdev
         unsigned int st_mode
         int64_t st_size
     int fstat(int fd, stat_t* out)
@@ -63,6 +65,11 @@ cdef extern from "<sys/stat.h>" nogil:
     int mkdir(const char* path, unsigned int mode)
     int rename(const char* path, const char* target)
     bint S_ISREG(unsigned int mode)
+    bint S_ISBLK(unsigned int mode)
+
+cdef extern from "<sys/sysmacros.h>" nogil:
+    unsigned int major(uint64_t device)
+    unsigned int minor(uint64_t device)
 
 cdef extern from "<sys/mman.h>" nogil:
     enum: PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_SHARED, MAP_ANONYMOUS, MAP_POPULATE, MFD_CLOEXEC
@@ -87,6 +94,7 @@ cdef extern from "<linux/magic.h>" nogil:
 cdef extern from "<sys/utsname.h>" nogil:
     struct utsname:
         char release[65]
+        char machine[65]
     int uname(utsname* out)
 
 cdef extern from "<time.h>" nogil:

@@ -29,6 +29,8 @@ look() {
         need e2fsprogs command -v mke2fs
         need fdisk command -v sfdisk
         if [ "$target" = test ]; then
+            need qemu-system-arm command -v qemu-system-aarch64
+            need qemu-user command -v qemu-riscv64
             need kmod command -v kmod
             need cpio command -v cpio
             need dosfstools command -v mkfs.vfat

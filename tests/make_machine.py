@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -24,7 +25,8 @@ class Machine:
 
     def device(self, path: str, bus: str, modalias: str = "", driver: str = "", module: str = "") -> Path:
         here = self._made(f"sys/devices/{path}")
-        (here / "uevent").write_text(f"DRIVER={driver}\n" + (f"MODALIAS={modalias}\n" if modalias else ""))
+        event = f"DRIVER={driver}\n" + (f"MODALIAS={modalias}\n" if modalias else "")
+        (here / "uevent").write_bytes(os.fsencode(event))
         self.link(f"sys/bus/{bus}/devices/{here.name}", f"sys/devices/{path}")
         if driver:
             self._made(f"sys/bus/{bus}/drivers/{driver}")

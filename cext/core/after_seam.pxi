@@ -21,6 +21,7 @@ include "core/elf.pxi"         # what a .ko says of itself
 include "core/remove.pxi"      # modprobe -r
 include "core/modinfo.pxi"     # modinfo
 include "core/blkid.pxi"       # blkid
+include "core/snapshot.pxi"    # snapshot
 include "core/tools.pxi"       # modprobe and the others
 
 

@@ -5,9 +5,6 @@
 cdef extern from "<stdlib.h>" nogil:
     const char* getenv(const char* name)
 
-cdef extern from "<unistd.h>" nogil:
-    ssize_t readlink(const char* path, char* out, size_t size)
-
 cdef enum:
     MODULE_INIT_COMPRESSED_FILE = 4
 
@@ -64,7 +61,7 @@ cdef int seam_finit_module(int fd, const char* options, int flags) noexcept nogi
     cdef ssize_t name = 0
     put(&text, b"/proc/self/fd/")
     put_number(&text, fd)
-    n = readlink(link, path, sizeof(path) - 1)
+    n = readlinkat(AT_FDCWD, link, path, sizeof(path) - 1)
     path[n if n > 0 else 0] = 0
     for i in range(n):
         if path[i] == c'/':

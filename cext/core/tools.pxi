@@ -6,6 +6,7 @@ cdef struct Options:
     const char* sysroot  # --sysroot
     const char* release  # -S; modinfo: -k
     const char* field  # modinfo -F
+    const char* output  # snapshot -o
     uint32_t jobs  # coldplug -j
     const char* wait_root  # and its --wait-root, --timeout, --class
     int64_t seconds
@@ -87,6 +88,8 @@ cdef bint tool_options(Options* options, int argc, char** argv, int* first, cons
             i += 1
             if word[0] == c'F':
                 options.field = value
+            elif word[0] == c'o':
+                options.output = value
             elif word[0] == c'd' or word[0] == c'b':
                 options.root = value
             elif word[0] == c'j':
@@ -592,8 +595,11 @@ cdef int loader_main(int argc, char** argv) noexcept nogil:
                 return index_main(argc, argv)
             if strcmp(name, b"blkid") == 0:
                 return blkid_main(argc, argv)
+            if strcmp(name, b"snapshot") == 0:
+                return snapshot_main(argc, argv)
             if strcmp(name, b"cmdline") == 0:
                 return cmdline_main(argc, argv)
         argc -= 1
         argv += 1
-    return tool_usage(b"tinykmod modprobe|insmod|rmmod|lsmod|modinfo|coldplug|match|resolve|blkid|cmdline ...")
+    return tool_usage(b"tinykmod modprobe|insmod|rmmod|lsmod|modinfo|coldplug|match|resolve|blkid|snapshot|cmdline"
+                      b" ...")

@@ -108,7 +108,9 @@ ALIASES = {
     "kernel/plain.ko": {"modinfo": [("alias", "pci:v00008086d*"), ("alias", "of:N*T*Cacme,x-1C*")]},
     "kernel/range.ko": {"modinfo": [("alias", "usb:v0BDApd0[0-2]*"), ("alias", "x[!a-c]y"), ("alias", "m?d")]},
     "kernel/also-plain.ko": {"modinfo": [("alias", "pci:v00008086d00001234sv*"), ("alias", "of:N*T*Cacme,x_1C*")]},
-}
+    "kernel/board.ko": {"modinfo": [("alias", alias) for alias in (
+        "of:N*T*Cacme,sd-host", "platform:acme-sd", "acpi*:ACME0001:*", "sdio:c*v02D0dA9A6*", "virtio:d00000042v*")]},
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,12 @@ ALIASES = {
         ("pci:v00008087d1", []),
         ("of:NdiskT(null)Cacme,x-1C", [("plain", "of:N*T*Cacme,x-1C*"), ("also_plain", "of:N*T*Cacme,x_1C*")]),
         ("of:NdiskT(null)Cacme,x_1Cfoo/bar", [("plain", "of:N*T*Cacme,x-1C*"), ("also_plain", "of:N*T*Cacme,x_1C*")]),
+        ("of:NmmcT(null)Cother,x-1Cacme,sd-host", [("board", "of:N*T*Cacme,sd-host")]),
+        ("of:NmmcT(null)Cacme,sd-hostCother,x", []),
+        ("platform:acme_sd", [("board", "platform:acme-sd")]),
+        ("acpi:PNP0D40:ACME0001:", [("board", "acpi*:ACME0001:*")]),
+        ("sdio:c00v02D0dA9A6", [("board", "sdio:c*v02D0dA9A6*")]),
+        ("virtio:d00000042v554D4551", [("board", "virtio:d00000042v*")]),
         ("usb:v0BDApd01", [("range", "usb:v0BDApd0[0-2]*")]),
         ("usb:v0BDApd0-", []),
         ("usb:v0BDApd03", []),

@@ -193,6 +193,14 @@ def test_loader_list_tells_size_and_digest(run_tinykmod: Run) -> None:
     assert rows[platform.machine()] == [str(len(data)), hashlib.sha256(data).hexdigest(), str(loaders.find())]
 
 
+def test_further_loaders_are_in_a_directory_that_the_user_names(run_tinykmod: Run, tmp_path: Path) -> None:
+    for arch in ("z80", platform.machine()):
+        (tmp_path / f"tinykmod-{arch}").touch()
+        done = run_tinykmod("loader", "--arch", arch, TINYKMOD_LOADERS=str(tmp_path))
+        assert done.stdout == f"{tmp_path}/tinykmod-{arch}\n"
+    assert run_tinykmod("loader", TINYKMOD_LOADERS="").stdout == f"{loaders.find()}\n"
+
+
 def test_a_loader_that_was_not_built_is_one_line(run_tinykmod: Run) -> None:
     done = run_tinykmod("loader", "--arch", "z80")
     assert (done.returncode, done.stdout) == (1, "")

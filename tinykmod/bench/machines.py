@@ -6,12 +6,27 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Emulator:
+    """QEMU for one architecture: its program, Debian's package of that, and the console on the first serial port."""
+
+    program: str
+    package: str
+    console: str
+
+
+X86_64 = Emulator("qemu-system-x86_64", "qemu-system-x86", "ttyS0")
+AARCH64 = Emulator("qemu-system-aarch64", "qemu-system-arm", "ttyAMA0")
+ARMV7L = Emulator("qemu-system-arm", "qemu-system-arm", "ttyAMA0")
+
+
+@dataclass(frozen=True)
 class Machine:
     """`args` describe the machine; `disk` is the -device of each disk image, with {id} for the drive."""
 
     name: str
     args: tuple[str, ...]
     disk: str = "virtio-blk-pci,drive={id}"
+    emulator: Emulator = X86_64
 
 
 def _null_disk(device: str, name: str) -> tuple[str, ...]:
@@ -47,4 +62,13 @@ REFERENCE = Machine(
     ),
 )
 
+#: Boards: what they have is in a device tree, which QEMU makes.
+_ARM64 = ("-M", "virt", "-cpu", "cortex-a57", "-m", "1G", "-nodefaults")
+ARM64_MMIO = Machine("arm64-mmio", _ARM64, "virtio-blk-device,drive={id}", AARCH64)
+ARM64_PCI = Machine("arm64-pci", _ARM64, "virtio-blk-pci,drive={id}", AARCH64)
+#: highmem=off: all of it below 4 GiB, where a kernel without LPAE reaches it.
+ARM_MMIO = Machine("arm-mmio", ("-M", "virt,highmem=off", "-cpu", "cortex-a15", "-m", "1G", "-nodefaults"),
+                   "virtio-blk-device,drive={id}", ARMV7L)  # fmt: skip
+
+#: Those that amd64 kernels boot on, by name.
 MACHINES = {machine.name: machine for machine in (VIRTIO_BLK, NVME, AHCI, NO_DISK, REFERENCE)}

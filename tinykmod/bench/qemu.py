@@ -22,7 +22,7 @@ from tinykmod.modules.compression import decompress
 from tinykmod.trace.events import Event, read_trace
 
 #: panic=-1 with -no-reboot: a kernel that panics ends QEMU at once.
-APPEND = "console=ttyS0 quiet panic=-1"
+APPEND = "quiet panic=-1"
 
 Ended = Literal["stop_on", "poweroff", "panic", "timeout"]
 #: Terminal sequences: the firmware's and a shell's.
@@ -86,18 +86,19 @@ def boot(
     """Boot KERNEL with INITRD on MACHINE until it powers off, panics, says STOP_ON, or TIMEOUT seconds are over.
 
     DISKS are only read: what the guest writes is thrown away, so that boots at the same time can share them. APPEND
-    comes after APPEND of this module on the kernel's command line. STOP_ON is a regular expression for one line
-    of the console; LINGER seconds are waited after it (a guest that ends meanwhile has ended by itself). ICOUNT makes
-    one guest instruction one nanosecond, on one CPU. ON_LINE is called with each line of the console as it comes.
-    QEMU is always ended. Raises TinykmodError when it is missing or refuses its arguments.
+    comes after the console and APPEND of this module on the kernel's command line. STOP_ON is a regular expression
+    for one line of the console; LINGER seconds are waited after it (a guest that ends meanwhile has ended by itself).
+    ICOUNT makes one guest instruction one nanosecond, on one CPU. ON_LINE is called with each line of the console as
+    it comes. QEMU is always ended. Raises TinykmodError when it is missing or refuses its arguments.
     """
-    program = shutil.which("qemu-system-x86_64")
+    emulator = machine.emulator
+    program = shutil.which(emulator.program)
     if program is None:
-        raise TinykmodError("qemu-system-x86_64", "not installed (Debian: apt-get install qemu-system-x86)")
+        raise TinykmodError(emulator.program, f"not installed (Debian: apt-get install {emulator.package})")
     command = [
         *(program, "-display", "none", "-vga", "none", "-nic", "none", "-no-reboot", "-monitor", "none"),
         *("-serial", "stdio", "-kernel", str(kernel), "-initrd", str(initrd)),
-        *("-append", f"{APPEND} {append}".strip()),
+        *("-append", f"console={emulator.console} {APPEND} {append}".strip()),
         *machine.args,
     ]
     if icount:

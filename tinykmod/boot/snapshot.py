@@ -70,6 +70,7 @@ class _Machine:
     def devices(self) -> list[dict[str, object]]:
         """The devices of all buses that have a modalias or a driver, or wait for another, by their paths."""
         found: dict[str, dict[str, object]] = {}
+        processors = set()
         places = [place for bus in self._entries("sys/bus", "*") for place in self._entries(f"{bus}/devices", "*")]
         for place in places:
             path, bus = self._device(place), place.split("/")[2]
@@ -83,8 +84,11 @@ class _Machine:
                 "waiting": self.read(f"{place}/waiting_for_supplier").strip() == "1",
             }
             # A processor's modalias is long, and all of them are mostly alike.
-            again = bus == "cpu" and any(entry["modalias"] == other.get("modalias") for other in found.values())
-            if any(entry.values()) and not again:
+            if bus == "cpu":
+                if entry["modalias"] in processors:
+                    continue
+                processors.add(entry["modalias"])
+            if any(entry.values()):
                 found[path] = {"path": path, "bus": bus, **{key: value for key, value in entry.items() if value}}
         return [found[path] for path in sorted(found)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
@@ -11,9 +12,12 @@ PREFIX = "tinykmod-"
 
 
 def at_hand() -> dict[str, Path]:
-    """Every loader in the package: architecture -> program."""
-    here = Path(__file__).resolve().parent
-    return {path.name.removeprefix(PREFIX): path for path in sorted(here.glob(f"{PREFIX}*"))}
+    """Every loader in the package and in the directory $TINYKMOD_LOADERS, which wins: architecture -> program."""
+    places = [Path(__file__).resolve().parent]
+    if further := os.environ.get("TINYKMOD_LOADERS"):
+        places.append(Path(further))
+    found = {path.name.removeprefix(PREFIX): path for place in places for path in place.glob(f"{PREFIX}*")}
+    return dict(sorted(found.items()))
 
 
 def find(arch: str | None = None) -> Path:
