@@ -17,8 +17,10 @@ def unpack_wheel(site: Path, scratch: Path) -> None:
     copy = scratch / "copy"
     left = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "tests", "*.so")
     shutil.copytree(ROOT, copy, ignore=left, symlinks=True)
-    done = subprocess.run([sys.executable, "setup.py", "-q", "bdist_wheel", "-d", scratch], cwd=copy, check=False,
-                          capture_output=True, text=True, env={**os.environ, "TINYKMOD_SKIP_NATIVE": "1"})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "setup.py", "-q", "bdist_wheel", "-d", scratch],
+        cwd=copy, env={**os.environ, "TINYKMOD_SKIP_NATIVE": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     [wheel] = scratch.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(site)

@@ -1,17 +1,14 @@
-"""Debian's initramfs-tools and dracut with the hooks installed: each makes an image in a root of its own, which boots.
+"""Debian's initramfs-tools and dracut, with the hooks and without: images made in a root of their own, which boot.
 
-`make test-generators` runs these; PYTHONPATH's package is installed in that root as from a wheel.
+`make test-generators` runs this, as root; it prints when each has its root.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +20,7 @@ from tinykmod import loaders
 from tinykmod.bench.debian import fetch_root
 from tinykmod.bench.disk import make_root_disk
 from tinykmod.bench.machines import REFERENCE
-from tinykmod.bench.qemu import BootResult, boot
+from tinykmod.bench.qemu import BootResult, boot, unpack_vmlinux
 
 pytestmark = [
     pytest.mark.generators,
@@ -35,12 +32,13 @@ PACKAGES = ("initramfs-tools-core", "dracut-core", "busybox", "systemd-sysv", "u
             "mawk", "zstd", "python3", "e2fsprogs")  # fmt: skip
 #: What their maintainer scripts would have left.
 LINKS = {"usr/bin/awk": "mawk", "usr/bin/which": "which.debianutils"}
-#: The image's name, and what makes it in a root with kernel RELEASE.
+#: Whose hooks, and what makes an image in a root with kernel RELEASE.
 COMMANDS = {
-    "initramfs-tools": "mkinitramfs -o {image} {release}",
-    "dracut": "dracut -q --force --no-hostonly {image} {release}",
-    "dracut-without-systemd": "dracut -q --force --no-hostonly --omit 'systemd dracut-systemd' {image} {release}",
-}
+    "initramfs-tools": ("initramfs-tools", "mkinitramfs -o {image} {release}"),
+    "dracut": ("dracut", "dracut -q --force --no-hostonly {image} {release}"),
+    "dracut without systemd": (
+        "dracut", "dracut -q --force --no-hostonly --omit 'systemd dracut-systemd' {image} {release}"),
+}  # fmt: skip
 #: A chroot with the mounts that a generator wants, which are gone when it ends.
 ENTER = """\
 mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && mount -t tmpfs tmp "$0/run" &&
@@ -58,6 +56,8 @@ def debian(kernel, shared_dir: Path, tmp_path_factory) -> Path:
         for name, target in LINKS.items():
             if not os.path.lexists(root / name):
                 (root / name).symlink_to(target)
+        for name in ("passwd", "group"):
+            shutil.copy(root / f"usr/share/base-passwd/{name}.master", root / "etc" / name)
         modules = root / "usr/lib/modules" / kernel.release
         shutil.copytree(kernel.root / "lib/modules" / kernel.release, modules, symlinks=True, copy_function=os.link)
         shutil.copytree(kernel.root / "boot", root / "boot", dirs_exist_ok=True, copy_function=os.link)
@@ -83,3 +83,75 @@ def inside(root: Path, command: str) -> str:
                           stderr=subprocess.STDOUT, text=True)  # fmt: skip
     assert done.returncode == 0, done.stdout
     return done.stdout
+
+
+@pytest.fixture(scope="session")
+def disk(busybox: Path, shared_dir: Path) -> Path:
+    return once(shared_dir / "generators.img", lambda path: make_root_disk(path, busybox=busybox, uuid=UUID))
+
+
+@pytest.fixture(scope="session")
+def vmlinux(kernel, shared_dir: Path) -> Path:
+    return once(shared_dir / "vmlinux", lambda path: path.write_bytes(unpack_vmlinux(kernel.vmlinuz)))
+
+
+def files(root: Path) -> set[str]:
+    """What is below ROOT, but for what the generators themselves leave."""
+    left = ("boot", "var/tmp", "var/cache")
+    names = (str(path.relative_to(root)) for path in root.rglob("*"))
+    return {name for name in names if not name.startswith(left)}
+
+
+def root_time(result: BootResult) -> float:
+    """Seconds of virtual time from /init to the root mounted."""
+    [start] = [time for time, text in result.dmesg if text == "Run /init as init process"]
+    return next(time for time, text in result.dmesg if "mounted filesystem" in text) - start
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_image_reaches_its_root_with_the_hooks_and_without(debian: Path, kernel, vmlinux, disk, name: str):
+    generator, command = COMMANDS[name]
+    before = files(debian)
+    results = {}
+    for what in ("plain", "hooked"):
+        if what == "hooked":
+            inside(debian, f"tinykmod install-hooks --for {generator}")
+        made = inside(debian, command.format(image=f"/boot/{what}", release=kernel.release))
+        assert "tinykmod" not in made, made
+        results[what] = boot(vmlinux, debian / "boot" / what, machine=REFERENCE, disks=[disk], icount=True,
+                             append=f"root=UUID={UUID} ro", timeout=900)  # fmt: skip
+    inside(debian, f"tinykmod install-hooks --for {generator} --remove")
+    assert files(debian) == before, "nothing is left behind"
+    for result in results.values():
+        assert result.ended == "poweroff", result.tail(40)
+    plain, hooked = results["plain"], results["hooked"]
+    print(f"\n{name}: root mounted {root_time(plain):.2f} s after /init, {root_time(hooked):.2f} s with the hooks")
+    assert plain.trace is None
+    assert hooked.trace
+    [root] = [event for event in hooked.trace if event["ev"] == "root"]
+    assert (root["device"], root["spec"]) == ("/dev/vda", f"UUID={UUID}")
+    assert {"virtio_blk", "ext4"} <= {event["name"] for event in hooked.trace if event["ev"] == "module"}
+
+
+@pytest.mark.parametrize("generator", ["initramfs-tools", "dracut"])
+def test_without_the_command_the_image_is_made_as_before(debian: Path, kernel, generator: str):
+    """The hook as its generator runs it, with a tinykmod that fails: a warning, and no failure."""
+    run = {
+        "initramfs-tools": "export verbose=n DESTDIR=$(mktemp -d) version={release};"
+                           " sh -e /usr/share/initramfs-tools/hooks/tinykmod && find $DESTDIR -type f",
+        "dracut": ". /usr/lib/dracut/modules.d/99tinykmod/module-setup.sh; dwarn() {{ echo \"$@\"; }};"
+                  " initdir=$(mktemp -d) srcmods=/none kernel={release}; install && installkernel &&"
+                  " find $initdir -type f",
+    }[generator]  # fmt: skip
+    inside(debian, f"tinykmod install-hooks --for {generator}")
+    (debian / "usr/local/bin").mkdir(parents=True, exist_ok=True)
+    broken = debian / "usr/local/bin/tinykmod"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    try:
+        said = inside(debian, f"PATH=/usr/local/bin:$PATH; {run.format(release=kernel.release)}").splitlines()
+    finally:
+        broken.unlink()
+        inside(debian, f"tinykmod install-hooks --for {generator} --remove")
+    [line] = said
+    assert "tinykmod: no loader, the image is made without it" in line

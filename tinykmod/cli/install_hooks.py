@@ -13,7 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--for", dest="generator", choices=sorted(GENERATORS), required=True,
                         help="the generator")  # fmt: skip
     parser.add_argument("--root", type=Path, metavar="DIR",
-                        help="the system's root (default: /); for mkosi, buildroot and yocto your own tree's")  # fmt: skip
+                        help="the system's root (default: /); for mkosi, buildroot, yocto your own tree")  # fmt: skip
     parser.add_argument("--remove", action="store_true", help="take the files away again")
 
 

@@ -1,9 +1,8 @@
-"""The hooks for other initramfs generators: where each file of initramfs/ belongs, putting it there, taking it away."""
+"""The hooks for other initramfs generators: where each file of initramfs/ belongs, putting them there, and away."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +48,32 @@ GENERATORS = {
         Hook("mkinitcpio/hook", "usr/lib/initcpio/hooks/tinykmod"),
         Hook("mkinitcpio/install", "usr/lib/initcpio/install/tinykmod"),
     )),
+    "kernel-install": Generator((
+        Hook("kernel-install/50-tinykmod.install", "usr/lib/kernel/install.d/50-tinykmod.install", 0o755),
+    )),
+    "mkinitfs": Generator((
+        Hook("coldplug", "usr/lib/tinykmod/coldplug", 0o755),
+        Hook("mkinitfs/init", "usr/lib/tinykmod/init", 0o755),
+        Hook("mkinitfs/tinykmod.modules", "etc/mkinitfs/features.d/tinykmod.modules"),
+        Hook("mkinitfs/tinykmod.files", "etc/mkinitfs/features.d/tinykmod.files"),
+    )),
+    "mkosi": Generator((
+        Hook("coldplug", "mkosi.tinykmod/coldplug", 0o755),
+        Hook("mkinitcpio/tinykmod-coldplug.service", "mkosi.tinykmod/tinykmod-coldplug.service"),
+        Hook("mkosi/mkosi.finalize", "mkosi.finalize", 0o755),
+        Hook("mkosi/mkosi.conf", "mkosi.conf"),
+    ), project=True),
+    "buildroot": Generator((
+        Hook("buildroot/S09tinykmod", "package/tinykmod/S09tinykmod", 0o755),
+        Hook("buildroot/tinykmod.mk", "package/tinykmod/tinykmod.mk"),
+        Hook("buildroot/Config.in", "package/tinykmod/Config.in"),
+    ), project=True),
+    "yocto": Generator((
+        Hook("coldplug", "recipes-core/initrdscripts/files/coldplug", 0o755),
+        Hook("yocto/tinykmod", "recipes-core/initrdscripts/files/tinykmod", 0o755),
+        Hook("yocto/initramfs-module-tinykmod.bb", "recipes-core/initrdscripts/initramfs-module-tinykmod.bb"),
+        Hook("yocto/tinykmod-index.bbclass", "classes/tinykmod-index.bbclass"),
+    ), project=True),
 }  # fmt: skip
 
 
@@ -75,10 +100,10 @@ def remove(generator: str, root: Path) -> list[Path]:
     there = [target for _, target in _places(generator, root) if target.exists()]
     for target in there:
         target.unlink()
-    for target in there:
-        for directory in target.parents:
-            if directory == root or any(directory.iterdir()):
-                break
+    # The longest paths first: a directory is empty when those below it are gone.
+    parents = {parent for target in there for parent in target.parents if root in parent.parents}
+    for directory in sorted(parents, key=lambda path: len(path.parts), reverse=True):
+        if not any(directory.iterdir()):
             directory.rmdir()
     return there
 
