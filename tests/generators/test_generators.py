@@ -18,7 +18,7 @@ from wheel import unpack_wheel
 import tinykmod
 from tinykmod import loaders
 from tinykmod.bench.debian import fetch_root
-from tinykmod.bench.disk import make_root_disk
+from tinykmod.bench.disk import REPORTING_INIT, make_disk_of
 from tinykmod.bench.machines import REFERENCE
 from tinykmod.bench.qemu import BootResult, boot, unpack_vmlinux
 
@@ -86,8 +86,21 @@ def inside(root: Path, command: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def disk(busybox: Path, shared_dir: Path) -> Path:
-    return once(shared_dir / "generators.img", lambda path: make_root_disk(path, busybox=busybox, uuid=UUID))
+def disk(busybox: Path, shared_dir: Path, tmp_path_factory) -> Path:
+    """A root that tells what it found."""
+
+    def make(path: Path) -> None:
+        tree = tmp_path_factory.mktemp("root")
+        for name in ("bin", "sbin", "dev", "proc", "sys", "run", "etc"):
+            (tree / name).mkdir()
+        shutil.copy(busybox, tree / "bin/busybox")
+        (tree / "sbin/init").write_text(REPORTING_INIT)
+        (tree / "etc/os-release").touch()  # without one systemd takes it for no root
+        for program in ("bin/busybox", "sbin/init"):
+            (tree / program).chmod(0o755)
+        make_disk_of(path, tree, uuid=UUID, size_mib=16)
+
+    return once(shared_dir / "generators.img", make)
 
 
 @pytest.fixture(scope="session")
