@@ -254,7 +254,7 @@ def coldplug(tmp_path: Path) -> Callable[..., list[str]]:
             program.touch()
             program.chmod(0o755)
         text = (ROOT / "initramfs/coldplug").read_text()
-        for place in ("/proc", "/lib/", "/sbin ", "/bin ", "/usr/"):
+        for place in ("/proc", "/lib/", "/sbin ", "/bin ", "/usr/", "/etc/"):
             text = text.replace(f" {place}", f" {image}{place}").replace(f'"{place}', f'"{image}{place}')
         (loader.parent / "coldplug").write_text(text)
         done = subprocess.run(["sh", loader.parent / "coldplug", *words], capture_output=True, text=True, check=False)
@@ -277,6 +277,7 @@ def test_what_no_disk_has_is_not_waited_for(coldplug: Callable, root: str) -> No
 
 
 def test_layers_above_disks_are_not_waited_for(coldplug: Callable) -> None:
+    assert coldplug("root=UUID=7b1c rd.luks.uuid=1a2b") == ["coldplug", "--timeout", "10"]
     assert coldplug("root=UUID=7b1c", programs=("lvm",)) == ["coldplug", "--timeout", "10"]
 
 
