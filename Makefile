@@ -22,8 +22,8 @@ test: system-test build
 	$(RUN) -m pytest $(PYTEST_ARGS)
 
 # Images by initramfs-tools and dracut, with the hooks and without, booted: as root, for minutes.
-test-generators: system-test build
-	$(RUN) -m pytest -m generators -s tests/generators
+test-generators: system-test-generators build
+	$(RUN) -m pytest $(PYTEST_ARGS) -rPs -m generators tests/generators
 
 build: system-build build/native.stamp
 

@@ -1,90 +1,92 @@
-"""Debian's initramfs-tools and dracut, with the hooks and without: images made in a root of their own, which boot.
+"""Debian's initramfs-tools and dracut, with the hooks and without: their images, what is in them, and that they boot.
 
-`make test-generators` runs this, as root; it prints when each has its root.
+`make test-generators` runs this, as root; it prints when each image has its root.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from chroot import inside
 from once import once
-from wheel import unpack_wheel
 
-import tinykmod
-from tinykmod import loaders
-from tinykmod.bench.debian import fetch_root
 from tinykmod.bench.disk import REPORTING_INIT, make_disk_of
 from tinykmod.bench.machines import REFERENCE
-from tinykmod.bench.qemu import BootResult, boot, unpack_vmlinux
+from tinykmod.bench.qemu import boot
+from tinykmod.image.archive import read_image
 
 pytestmark = [
     pytest.mark.generators,
-    pytest.mark.skipif(os.geteuid() != 0, reason="chroot and mount need root"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="debootstrap, chroot and mount need root"),
 ]
 
 UUID = "7b1c9e5e-0f4b-4d8e-9a41-3f2d8c6b1a02"
-PACKAGES = ("initramfs-tools-core", "dracut-core", "busybox", "systemd-sysv", "udev", "kmod", "klibc-utils", "cpio",
-            "mawk", "zstd", "python3", "e2fsprogs")  # fmt: skip
-#: What their maintainer scripts would have left.
-LINKS = {"usr/bin/awk": "mawk", "usr/bin/which": "which.debianutils"}
-#: What makes an image in a root with kernel RELEASE.
-COMMANDS = {
-    "initramfs-tools": "mkinitramfs -o {image} {release}",
-    "dracut": "dracut -q --force --no-hostonly {image} {release}",
-}
-#: A chroot with the mounts that a generator wants, which are gone when it ends.
-ENTER = """\
-mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && mount -t tmpfs tmp "$0/run" &&
-exec chroot "$0" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C TMPDIR=/var/tmp sh -c "$1"
-"""
-TINYKMOD = '#!/bin/sh\nPYTHONPATH=/opt/tinykmod exec python3 -B -m tinykmod "$@"\n'
+LOADER = {"usr/lib/tinykmod/coldplug", "usr/lib/tinykmod/tinykmod"}
+DRACUT = "dracut -q --force --no-hostonly --compress 'lz4 -l -1' {image} {release}"
+
+
+class Case(NamedTuple):
+    """A generator; what makes an image in a root with kernel RELEASE; what the hooks add to it, but for the index.
+
+    The images are compressed by what is quick: what is timed begins at /init.
+    """
+
+    generator: str
+    command: str
+    added: set[str]
+
+
+CASES = {
+    "initramfs-tools": Case("initramfs-tools", "mkinitramfs -c lz4 -l 1 -o {image} {release}",
+                            LOADER | {"scripts/init-top/tinykmod"}),
+    "dracut": Case("dracut", DRACUT, LOADER | {"usr/lib/dracut/hooks/pre-udev/00-tinykmod.sh"}),
+    "dracut-without-systemd": Case("dracut", f"{DRACUT} --omit systemd",
+                                   LOADER | {"usr/lib/dracut/hooks/pre-udev/00-tinykmod.sh"}),
+}  # fmt: skip
+
+
+def files(root: Path) -> set[str]:
+    """What is below ROOT, but for what the generators themselves leave."""
+    left = ("boot", "var/tmp", "var/cache", "var/log")
+    names = (str(path.relative_to(root)) for path in root.rglob("*"))
+    return {name for name in names if not name.startswith(left)}
 
 
 @pytest.fixture(scope="session")
-def debian(kernel, shared_dir: Path, tmp_path_factory) -> Path:
-    """A Debian with a kernel, the generators, and tinykmod as from a wheel; without the hooks."""
+def images(debian: Callable[[str], Path], kernel, shared_dir: Path) -> Callable[[str], Path]:
+    """images(case): a directory with the image `plain` and, by the same root with the hooks, `hooked`.
 
-    def make(root: Path) -> None:
-        shutil.copytree(fetch_root(PACKAGES), root, symlinks=True)
-        for name, target in LINKS.items():
-            if not os.path.lexists(root / name):
-                (root / name).symlink_to(target)
-        for name in ("passwd", "group"):
-            shutil.copy(root / f"usr/share/base-passwd/{name}.master", root / "etc" / name)
-        modules = root / "usr/lib/modules" / kernel.release
-        shutil.copytree(kernel.root / "lib/modules" / kernel.release, modules, symlinks=True, copy_function=os.link)
-        shutil.copytree(kernel.root / "boot", root / "boot", dirs_exist_ok=True, copy_function=os.link)
-        site = root / "opt/tinykmod"
-        unpack_wheel(site, tmp_path_factory.mktemp("wheel"))
-        shutil.copy(loaders.find(), site / "tinykmod/loaders")
-        for extension in Path(tinykmod.__file__).parent.glob("_core*.so"):
-            shutil.copy(extension, site / "tinykmod")  # without it all is slower
-        for package in ("elftools", "pyasn1", "pyasn1_modules", "shtab", "zstandard"):
-            spec = importlib.util.find_spec(package)
-            assert spec and spec.submodule_search_locations
-            shutil.copytree(spec.submodule_search_locations[0], site / package)
-        (root / "usr/bin/tinykmod").write_text(TINYKMOD)
-        (root / "usr/bin/tinykmod").chmod(0o755)
-        inside(root, f"depmod {kernel.release}")
+    With the hooks removed the root is what it was before.
+    """
 
-    return once(shared_dir / "generators-root", make)
+    def make(case: str) -> Path:
+        root = debian(case)
+        generator = CASES[case].generator
+        command = CASES[case].command.format(image="/boot/image", release=kernel.release)
 
+        def build(directory: Path) -> None:
+            directory.mkdir()
+            before = files(root)
+            for name, prepare in (("plain", "true"), ("hooked", f"tinykmod install-hooks --for {generator}")):
+                inside(root, prepare)
+                said = inside(root, command)
+                assert "tinykmod" not in said, said
+                (root / "boot/image").rename(directory / name)
+            inside(root, f"tinykmod install-hooks --for {generator} --remove")
+            assert files(root) == before
 
-def inside(root: Path, command: str) -> str:
-    """What COMMAND says in a chroot; it must not fail."""
-    done = subprocess.run(["unshare", "-m", "sh", "-c", ENTER, root, command], check=False, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True)  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+        return once(shared_dir / f"{case}-images", build)
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def disk(busybox: Path, shared_dir: Path, tmp_path_factory) -> Path:
+def disk(busybox: Path, shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root that tells what it found."""
 
     def make(path: Path) -> None:
@@ -101,50 +103,39 @@ def disk(busybox: Path, shared_dir: Path, tmp_path_factory) -> Path:
     return once(shared_dir / "generators.img", make)
 
 
-@pytest.fixture(scope="session")
-def vmlinux(kernel, shared_dir: Path) -> Path:
-    return once(shared_dir / "vmlinux", lambda path: path.write_bytes(unpack_vmlinux(kernel.vmlinuz)))
+@pytest.mark.parametrize("case", CASES)
+def test_the_image_has_all_that_it_had_and_the_loader(images, kernel, case: str):
+    plain, hooked = (read_image(images(case) / name).entries for name in ("plain", "hooked"))
+    assert plain.keys() - hooked.keys() == set()
+    added = {path for path in hooked.keys() - plain.keys() if not path.endswith("lib/tinykmod")}
+    modules = next(path for path in hooked if path.endswith(f"lib/modules/{kernel.release}"))
+    assert added == CASES[case].added | {f"{modules}/tinykmod.tki"}
 
 
-def files(root: Path) -> set[str]:
-    """What is below ROOT, but for what the generators themselves leave."""
-    left = ("boot", "var/tmp", "var/cache", "var/log")
-    names = (str(path.relative_to(root)) for path in root.rglob("*"))
-    return {name for name in names if not name.startswith(left)}
-
-
-def root_time(result: BootResult) -> float:
-    """Seconds of virtual time from /init to the root mounted."""
-    [start] = [time for time, text in result.dmesg if text == "Run /init as init process"]
-    return next(time for time, text in result.dmesg if "mounted filesystem" in text) - start
-
-
-@pytest.mark.parametrize("generator", COMMANDS)
-def test_the_image_reaches_its_root_with_the_hooks_and_without(debian: Path, kernel, vmlinux, disk, generator: str):
-    before = files(debian)
-    results = {}
-    for what in ("plain", "hooked"):
-        if what == "hooked":
-            inside(debian, f"tinykmod install-hooks --for {generator}")
-        made = inside(debian, COMMANDS[generator].format(image=f"/boot/{what}", release=kernel.release))
-        assert "tinykmod" not in made, made
-        results[what] = boot(vmlinux, debian / "boot" / what, machine=REFERENCE, disks=[disk], icount=True,
-                             append=f"root=UUID={UUID} ro", timeout=900)  # fmt: skip
-    inside(debian, f"tinykmod install-hooks --for {generator} --remove")
-    assert files(debian) == before, "nothing is left behind"
-    for result in results.values():
-        assert result.ended == "poweroff", result.tail(40)
-    plain, hooked = results["plain"], results["hooked"]
-    print(f"\n{generator}: /init to root mounted {root_time(plain):.2f} s, with the hooks {root_time(hooked):.2f} s")
-    assert plain.trace is None
-    assert hooked.trace
-    [root] = [event for event in hooked.trace if event["ev"] == "root"]
+@pytest.mark.parametrize("name", ["plain", "hooked"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_image_reaches_its_root(images, vmlinux: Path, disk: Path, case: str, name: str):
+    result = boot(vmlinux, images(case) / name, machine=REFERENCE, disks=[disk], icount=True,
+                  append=f"root=UUID={UUID} ro", timeout=900)  # fmt: skip
+    assert result.ended == "poweroff", result.tail(40)
+    init, found, mounted = (
+        next(time for time, text in result.dmesg if said in text)
+        for said in ("Run /init as init process", "[vda]", "mounted filesystem")
+    )
+    print(f"{case}, {name}: from /init to the disk {found - init:.2f} s, to the root mounted {mounted - init:.2f} s")
+    if name == "plain":
+        assert result.trace is None
+        return
+    assert result.trace
+    [root] = [event for event in result.trace if event["ev"] == "root"]
     assert (root["device"], root["spec"]) == ("/dev/vda", f"UUID={UUID}")
-    assert {"virtio_blk", "ext4"} <= {event["name"] for event in hooked.trace if event["ev"] == "module"}
+    # What udev had triggered before would not be in the trace, or would have been there already.
+    assert result.trace[0]["t"] / 1e9 < found < root["t"] / 1e9 < mounted
+    assert {"virtio_blk", "ext4"} <= {event["name"] for event in result.trace if event["ev"] == "module"}
 
 
-@pytest.mark.parametrize("generator", COMMANDS)
-def test_without_the_command_the_image_is_made_as_before(debian: Path, kernel, generator: str):
+@pytest.mark.parametrize("generator", ["initramfs-tools", "dracut"])
+def test_without_the_command_the_image_is_made_as_before(debian, images, kernel, generator: str):
     """The hook as its generator runs it, with a tinykmod that fails: a warning, and no failure."""
     run = {
         "initramfs-tools": "export verbose=n DESTDIR=$(mktemp -d) version={release};"
@@ -153,15 +144,12 @@ def test_without_the_command_the_image_is_made_as_before(debian: Path, kernel, g
                   " initdir=$(mktemp -d) srcmods=/none kernel={release}; install && installkernel &&"
                   " find $initdir -type f'",
     }[generator]  # fmt: skip
-    inside(debian, f"tinykmod install-hooks --for {generator}")
-    (debian / "usr/local/bin").mkdir(parents=True, exist_ok=True)
-    broken = debian / "usr/local/bin/tinykmod"
+    images(generator)  # the root has its hooks while they are made, and shall not have them
+    root = debian(generator)
+    inside(root, f"tinykmod install-hooks --for {generator}")
+    broken = root / "usr/local/bin/tinykmod"
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
-    try:
-        said = inside(debian, f"PATH=/usr/local/bin:$PATH; {run.format(release=kernel.release)}").splitlines()
-    finally:
-        broken.unlink()
-        inside(debian, f"tinykmod install-hooks --for {generator} --remove")
+    said = inside(root, f"PATH=/usr/local/bin:$PATH; {run.format(release=kernel.release)}").splitlines()
     [line] = said
     assert "tinykmod: no loader, the image is made without it" in line
