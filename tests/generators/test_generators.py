@@ -19,6 +19,7 @@ from tinykmod.bench.disk import REPORTING_INIT, make_disk_of
 from tinykmod.bench.machines import REFERENCE
 from tinykmod.bench.qemu import boot
 from tinykmod.image.archive import read_image
+from tinykmod.image.cpio import Entry
 
 pytestmark = [
     pytest.mark.generators,
@@ -26,27 +27,28 @@ pytestmark = [
 ]
 
 UUID = "7b1c9e5e-0f4b-4d8e-9a41-3f2d8c6b1a02"
-LOADER = {"usr/lib/tinykmod/coldplug", "usr/lib/tinykmod/tinykmod"}
-DRACUT = "dracut -q --force --no-hostonly --compress 'lz4 -l -1' {image} {release}"
 
 
 class Case(NamedTuple):
-    """A generator; what makes an image in a root with kernel RELEASE; what the hooks add to it, but for the index.
+    """A generator; what makes an image in a root with kernel RELEASE; the hook's script in the image, and the list of
+    the generator's that tells of it.
 
     The images are compressed by what is quick: what is timed begins at /init.
     """
 
     generator: str
     command: str
-    added: set[str]
+    script: str
+    list: str
 
 
+_DRACUT = Case("dracut", "dracut -q --force --no-hostonly --compress 'lz4 -l -1' {image} {release}",
+               "usr/lib/dracut/hooks/pre-udev/00-tinykmod.sh", "usr/lib/dracut/modules.txt")  # fmt: skip
 CASES = {
     "initramfs-tools": Case("initramfs-tools", "mkinitramfs -c lz4 -l 1 -o {image} {release}",
-                            LOADER | {"scripts/init-top/tinykmod"}),
-    "dracut": Case("dracut", DRACUT, LOADER | {"usr/lib/dracut/hooks/pre-udev/00-tinykmod.sh"}),
-    "dracut-without-systemd": Case("dracut", f"{DRACUT} --omit systemd",
-                                   LOADER | {"usr/lib/dracut/hooks/pre-udev/00-tinykmod.sh"}),
+                            "scripts/init-top/tinykmod", "scripts/init-top/ORDER"),
+    "dracut": _DRACUT,
+    "dracut-without-systemd": _DRACUT._replace(command=f"{_DRACUT.command} --omit systemd"),
 }  # fmt: skip
 
 
@@ -104,12 +106,17 @@ def disk(busybox: Path, shared_dir: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_image_has_all_that_it_had_and_the_loader(images, kernel, case: str):
+def test_the_image_is_what_it_was_and_the_loader(images, kernel, case: str):
     plain, hooked = (read_image(images(case) / name).entries for name in ("plain", "hooked"))
-    assert plain.keys() - hooked.keys() == set()
-    added = {path for path in hooked.keys() - plain.keys() if not path.endswith("lib/tinykmod")}
-    modules = next(path for path in hooked if path.endswith(f"lib/modules/{kernel.release}"))
-    assert added == CASES[case].added | {f"{modules}/tinykmod.tki"}
+    differ = {path for path in {*plain, *hooked} if _contents(plain, path) != _contents(hooked, path)}
+    modules = next(path for path in plain if path.endswith(f"lib/modules/{kernel.release}"))
+    added = {f"usr/lib/tinykmod{name}" for name in ("", "/coldplug", "/tinykmod")} | {f"{modules}/tinykmod.tki"}
+    assert differ == added | {CASES[case].script, CASES[case].list}
+    assert not added & plain.keys()
+
+
+def _contents(entries: dict[str, Entry], path: str) -> tuple[int, bytes] | None:
+    return (entries[path].mode, entries[path].data) if path in entries else None
 
 
 @pytest.mark.parametrize("name", ["plain", "hooked"])
@@ -153,3 +160,18 @@ def test_without_the_command_the_image_is_made_as_before(debian, images, kernel,
     said = inside(root, f"PATH=/usr/local/bin:$PATH; {run.format(release=kernel.release)}").splitlines()
     [line] = said
     assert "tinykmod: no loader, the image is made without it" in line
+
+
+def test_kernel_install_installs_the_image(debian, images, kernel):
+    """systemd's, with its other plugins: the kernel, our image, and an entry of the boot loader for both."""
+    images("initramfs-tools")
+    root = debian("initramfs-tools")
+    inside(root, "tinykmod install-hooks --for kernel-install")
+    (root / "etc/kernel").mkdir(exist_ok=True)
+    (root / "etc/kernel/install.conf").write_text("layout=bls\ninitrd_generator=tinykmod\n")
+    (root / "boot/loader/entries").mkdir(parents=True)
+    inside(root, f"kernel-install add {kernel.release} /boot/vmlinuz-{kernel.release}")
+    [entry] = (root / "boot/loader/entries").iterdir()
+    [initrd] = [line.split()[1] for line in entry.read_text().splitlines() if line.startswith("initrd")]
+    entries = read_image(root / "boot" / initrd.lstrip("/")).entries
+    assert any(path.endswith(f"lib/modules/{kernel.release}/tinykmod.tki") for path in entries)

@@ -220,12 +220,61 @@ def test_mkosi_gets_loader_unit_and_index(kernel: Kernel, command: dict[str, str
     assert os.access(image / "usr/lib/tinykmod/coldplug", os.X_OK)
 
 
-def test_recipes_can_be_parsed(tmp_path: Path) -> None:
-    """As far as that goes without Buildroot and bitbake: make's syntax, and that of the functions in shell."""
-    recipe = ROOT / "initramfs/buildroot/tinykmod.mk"
-    done = subprocess.run(["make", "-pnf", recipe], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "Stop." not in done.stderr.replace("No targets.  Stop.", "")
-    assert "TINYKMOD_TARGET_FINALIZE_HOOKS = TINYKMOD_MAKE_INDEX" in done.stdout
+#: What Buildroot does with a package, as far as ours uses it. $(@D) is where the package's sources are.
+BUILDROOT = """\
+INSTALL = install
+TARGET_DIR = $(CURDIR)/target
+BR2_ARCH = x86_64
+BR2_PACKAGE_TINYKMOD_INIT = y
+define sep
+
+
+endef
+include package/tinykmod/tinykmod.mk
+$(SOURCES)/.stamp:
+	$(TINYKMOD_BUILD_CMDS)
+	$(TINYKMOD_INSTALL_TARGET_CMDS)
+	$(TINYKMOD_INSTALL_INIT_SYSV)
+	$(TINYKMOD_INSTALL_INIT_SYSTEMD)
+	$(foreach hook,$(TINYKMOD_TARGET_FINALIZE_HOOKS),$($(hook))$(sep))
+"""
+
+
+def test_buildroots_package_installs_loader_scripts_and_index(kernel: Kernel, tmp_path: Path) -> None:
+    """Its commands are run by make; only what compiles the loader is replaced."""
+    modules = tmp_path / "target/lib/modules" / kernel.release / "kernel"
+    for directory in (modules, tmp_path / "target/sbin", tmp_path / "sources"):
+        directory.mkdir(parents=True)
+    [virtio_blk] = (kernel.root / "lib/modules" / kernel.release).rglob("virtio_blk.ko*")
+    shutil.copy(virtio_blk, modules)
+    (tmp_path / "sources/initramfs").symlink_to(ROOT / "initramfs")
+    assert main(["install-hooks", "--for", "buildroot", "--root", str(tmp_path)]) == 0
+    (tmp_path / "Makefile").write_text(BUILDROOT)
+    python = tmp_path / "python"
+    python.write_text(f"""#!/bin/sh
+case "$*" in
+{tmp_path}/sources/scripts/build_loader.py' --arch x86_64 -o '*) cp {loaders.find()} "$5" ;;
+*) PYTHONPATH={ROOT} exec {sys.executable} "$@" ;;
+esac
+""")
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["make", f"{tmp_path}/sources/.stamp", f"SOURCES={tmp_path}/sources", f"HOST_TINYKMOD={python}"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    target = tmp_path / "target"
+    loader = target / "usr/lib/tinykmod/tinykmod"
+    assert loader.read_bytes() == loaders.find().read_bytes()
+    assert (target / "init").resolve() == (target / "sbin/modprobe").resolve() == loader
+    for program in (loader, loader.with_name("coldplug"), target / "etc/init.d/S09tinykmod"):
+        assert os.access(program, os.X_OK)
+    assert (target / "usr/lib/systemd/system/tinykmod-coldplug.service").is_file()
+    assert list(Index((modules.parent / "tinykmod.tki").read_bytes()).names) == ["virtio_blk"]
+
+
+def test_yoctos_recipes_can_be_parsed() -> None:
+    """As far as that goes without bitbake: assignments, and the syntax of the functions in shell."""
     for name in ("initramfs-module-tinykmod.bb", "tinykmod-index.bbclass"):
         text = (ROOT / "initramfs/yocto" / name).read_text()
         [body] = re.findall(r"^\w+\(\) \{\n.*?^\}$", text, re.MULTILINE | re.DOTALL)
