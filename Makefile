@@ -1,5 +1,5 @@
 # What people run: `make demo`, `make test`, `make check`, `make build`, `make bench`, `make bench-depmod`,
-# `make soak`, `make sanitize`, `make clean`.
+# `make soak`, `make sanitize`, `make test-generators`, `make clean`.
 # Everything Python lives in .venv; what Debian must provide is checked, and installed where that is allowed,
 # by scripts/setup_system.sh.
 
@@ -10,15 +10,20 @@ BIN := .venv/bin
 RUN := $(BIN)/python
 SOURCES := $(shell find cext -name '*.py[xd]' -o -path 'cext/*.pxi' -o -path 'cext/*.h') setup.py scripts/build_loader.py \
 	tinykmod/__init__.py
+HOOKS := $(shell grep -rlE '^\#!(/usr)?/bin/(sh|ash|bash)' initramfs)
 BUILD_NEEDS = $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d ,)
 
-.PHONY: demo test build check bench bench-depmod soak sanitize clean system-%
+.PHONY: demo test test-generators build check bench bench-depmod soak sanitize clean system-%
 
 demo: system-demo build
 	$(RUN) scripts/demo.py
 
 test: system-test build
 	$(RUN) -m pytest $(PYTEST_ARGS)
+
+# Images by initramfs-tools and dracut, with the hooks and without, booted: as root, for minutes.
+test-generators: system-test-generators build
+	$(RUN) -m pytest $(PYTEST_ARGS) -rPs -m generators tests/generators
 
 build: system-build build/native.stamp
 
@@ -28,6 +33,8 @@ check: system-check build
 	# cython-lint starts pycodestyle by its name.
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint cext
 	shellcheck .ci/run scripts/*.sh
+	# Not -x: what a hook sources is the generator's own.
+	shellcheck -e SC1091 $(HOOKS)
 	$(RUN) scripts/generate_format.py --check
 	$(RUN) scripts/check_loader.py
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Look for what a make target needs from the system, and install what is missing with apt-get where that is
 # allowed (root, or sudo that asks nothing); else say in one line what to install.
-# Usage: setup_system.sh build|demo|test|check
+# Usage: setup_system.sh build|demo|test|test-generators|check
 set -eu
 
 target=${1-}
@@ -24,14 +24,15 @@ look() {
     case $target in
     build) ;;
     check) need shellcheck command -v shellcheck ;;
-    demo | test)
+    demo | test | test-generators)
         need qemu-system-x86 command -v qemu-system-x86_64
         need e2fsprogs command -v mke2fs
         need fdisk command -v sfdisk
+        [ "$target" = demo ] || need kmod command -v kmod
+        [ "$target" != test-generators ] || need debootstrap command -v debootstrap
         if [ "$target" = test ]; then
             need qemu-system-arm command -v qemu-system-aarch64
             need qemu-user command -v qemu-riscv64
-            need kmod command -v kmod
             need cpio command -v cpio
             need dosfstools command -v mkfs.vfat
             need mtools command -v mcopy

@@ -16,6 +16,7 @@ from once import once
 
 import tinykmod
 from tinykmod.bench import debian
+from tinykmod.bench.qemu import unpack_vmlinux
 from tinykmod.index.compiler import compile_index
 from tinykmod.kmod.config import Config
 from tinykmod.modules.tree import read_tree
@@ -84,6 +85,12 @@ def depmod_root(kernel: debian.Kernel, shared_dir: Path) -> Path:
         subprocess.run(["/sbin/depmod", "-b", root, kernel.release], check=True)
 
     return once(shared_dir / "depmod-root", make)
+
+
+@pytest.fixture(scope="session")
+def vmlinux(kernel: debian.Kernel, shared_dir: Path) -> Path:
+    """The kernel uncompressed, which QEMU starts directly: under TCG a boot is a third shorter so."""
+    return once(shared_dir / "vmlinux", lambda path: path.write_bytes(unpack_vmlinux(kernel.vmlinuz)))
 
 
 @pytest.fixture(scope="session")

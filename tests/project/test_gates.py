@@ -125,7 +125,7 @@ def test_the_source_archive_can_be_built_from(tmp_path: Path) -> None:
     """setup.py sdist from a copy: it has what the extension and the loader are made of, and nothing that was made."""
     copy = tmp_path / "copy"
     left = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
-    shutil.copytree(ROOT, copy, ignore=left)
+    shutil.copytree(ROOT, copy, ignore=left, symlinks=True)
     (copy / "cext/_core.c").write_text("made\n")
     done = subprocess.run([sys.executable, "setup.py", "-q", "sdist", "-d", tmp_path], cwd=copy, check=False,
                           capture_output=True, text=True)  # fmt: skip
@@ -134,7 +134,7 @@ def test_the_source_archive_can_be_built_from(tmp_path: Path) -> None:
     with tarfile.open(archive) as tar:
         names = {name.partition("/")[2] for name in tar.getnames()}
     needed = {"scripts/build_loader.py", "cext/pyconfig.h", "cext/core/boot.pxi", "cext/libc_sys.pxd"}
-    assert needed | {"Makefile", "tests/make_ko.py", "docs/boot.md"} <= names
+    assert needed | {"Makefile", "tests/make_ko.py", "docs/boot.md", "tinykmod/initramfs/coldplug"} <= names
     assert not [name for name in names if name.endswith((".so", ".pyc", ".c")) or "loaders/tinykmod-" in name]
 
 

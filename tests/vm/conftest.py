@@ -17,7 +17,7 @@ from once import once
 from tinykmod.bench.debian import Kernel
 from tinykmod.bench.disk import REPORTING_INIT, make_root_disk
 from tinykmod.bench.machines import VIRTIO_BLK
-from tinykmod.bench.qemu import BootResult, boot, unpack_vmlinux
+from tinykmod.bench.qemu import BootResult, boot
 from tinykmod.image import cpio
 from tinykmod.index.schema import checksum
 from tinykmod.modules.compression import decompress
@@ -133,13 +133,6 @@ def own_image(kernel, busybox, run_tinykmod: Callable, shared_dir: Path, tmp_pat
         assert done.returncode == 0, done.stderr
 
     return once(shared_dir / "own.img", make)
-
-
-@pytest.fixture(scope="session")
-def vmlinux(kernel: Kernel, shared_dir: Path) -> Path:
-    """The kernel uncompressed, which QEMU starts directly: under TCG a boot is a third shorter so."""
-
-    return once(shared_dir / "vmlinux", lambda path: path.write_bytes(unpack_vmlinux(kernel.vmlinuz)))
 
 
 @pytest.fixture(scope="session")

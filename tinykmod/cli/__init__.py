@@ -51,6 +51,7 @@ COMMANDS = (
     Command("rmmod", "take modules out of the kernel", "tinykmod.cli.rmmod", True),
     Command("static-nodes", "print the device nodes that load modules", "tinykmod.cli.static_nodes", True),
     Command("completion", "print what makes a shell complete the command line", "tinykmod.cli.completion"),
+    Command("install-hooks", "make other initramfs generators use the loader", "tinykmod.cli.install_hooks"),
     Command("loader", "print the path of the static loader program", "tinykmod.cli.loader"),
 )
 
