@@ -14,7 +14,7 @@ cdef extern from "<string.h>" nogil:
 
 cdef extern from "<errno.h>" nogil:
     int errno
-    enum: EACCES, EAGAIN, EBADMSG, EBUSY, EEXIST, EINTR, EINVAL, EIO, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM
+    enum: EACCES, EAGAIN, EBADF, EBADMSG, EBUSY, EEXIST, EINTR, EINVAL, EIO, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM
     enum: EOPNOTSUPP, EPERM, EPIPE, EROFS
 
 cdef extern from "<fcntl.h>" nogil:
@@ -37,6 +37,7 @@ cdef extern from "<unistd.h>" nogil:
     int access(const char* path, int mode)
     ssize_t readlinkat(int directory, const char* path, char* out, size_t n)
     int ftruncate(int fd, int64_t size)
+    int symlink(const char* target, const char* path)
     int unlinkat(int directory, const char* path, int flags)
     int getpid()
     unsigned int geteuid()

@@ -11,3 +11,4 @@ include "core/resolve.pxi"     # names to modules, modules to load order
 include "core/cmdline.pxi"     # the kernel command line
 include "core/packed.pxi"      # modules that the loader decompresses
 include "core/state.pxi"       # what the loader knows
+include "core/frozen.pxi"      # what is in the program itself

@@ -18,6 +18,7 @@ cdef void boot_main(char** argv) noexcept nogil:
     loader.root = loader.sysroot = b""
     loader.kmsg = loader.modules_fd = loader.trace_fd = -1
     unmounted = boot_mounts(&refused)
+    boot_frozen()
     boot_log(&loader)
     if unmounted != NULL:
         log_why(&loader, LOG_ERROR, b"mount", unmounted, strerror(refused))
@@ -67,6 +68,13 @@ cdef const char* boot_mount_at(const char* target, const char* kind, unsigned lo
     return target
 
 
+cdef void boot_frozen() noexcept nogil:
+    # Of a program that is all of the image the kernel's helper has no file: where modprobe is missing it is this one.
+    if FROZEN.all:
+        mkdir(b"/sbin", 0o755)
+        symlink(b"/proc/1/exe", b"/sbin/modprobe")
+
+
 cdef void boot_log(Loader* loader) noexcept nogil:
     # The kernel opens /dev/console for PID 1 only where the image has it; descriptors 0 to 2 must be something.
     cdef int fd = open(b"/dev/console", O_RDWR | O_NOCTTY)
@@ -104,6 +112,7 @@ cdef void boot_modules(Loader* loader, bint crashed) noexcept nogil:
     cdef const char* why_not
     if why != NULL:
         log_why(loader, LOG_ERROR, b"boot index of", loader.release, why)
+        loader.frozen = NULL
         if loader.modules_fd < 0:
             boot_other_kernels(loader)
         why_not = textfiles_open(&loader.index, loader.modules_fd)

@@ -463,8 +463,7 @@ cdef void engine_start(Loader* loader, Worker* worker, uint32_t module) noexcept
     if pool_start(loader, worker):
         pool_order(loader, worker, module, &options)
     else:
-        outcome = load_file(loader.modules_fd, index_string(&loader.index, loader.index.modules[module].path), buffer,
-                            loader.index.modules[module].flags)
+        outcome = load_record(loader, module, buffer)
         load_settle(loader, step, task.by, &outcome, load_reason(&outcome), 0, task.queued)
 
 

@@ -39,6 +39,16 @@ cdef bint path_stays_inside(const char* path) noexcept nogil:
     return True
 
 
+cdef const char* path_name(const char* path) noexcept nogil:
+    # What is behind the last slash.
+    cdef const char* name = path
+    while path[0]:
+        path += 1
+        if (path - 1)[0] == c'/':
+            name = path
+    return name
+
+
 cdef void load_module(Loader* loader, const Step* step, const char* by, const char* extra) noexcept nogil:
     # Load one module here and now; all of its dependencies have been tried. What became of it is in `states`.
     # BY is what asked for it, EXTRA further options.
@@ -52,7 +62,7 @@ cdef void load_module(Loader* loader, const Step* step, const char* by, const ch
     outcome.opened = True
     outcome.begun = outcome.ended = seam_now()
     if not loader.dry_run:
-        outcome = load_file(loader.modules_fd, index_string(&loader.index, record.path), buffer, record.flags)
+        outcome = load_record(loader, step.module, buffer)
     load_settle(loader, step, by, &outcome, load_reason(&outcome), 0, outcome.begun)
 
 
@@ -164,52 +174,70 @@ cdef void log_install(Loader* loader, const char* module, const char* before, co
     log_why(loader, LOG_NOTICE, b"module", module, buffer)
 
 
+cdef int load_open(int directory, const char* path) noexcept nogil:
+    # A descriptor or a negative errno. DIRECTORY is -1 where there is no /lib/modules/RELEASE.
+    cdef int fd = openat(directory, path, O_RDONLY | O_CLOEXEC)
+    if fd < 0:
+        return -ENOENT if errno == EBADF else -errno
+    return fd
+
+
 cdef int load_unpacked(int fd, const char* path) noexcept nogil:
     # FD, which is compressed; or, where it is a packed module, a file in memory instead of it with what it holds. A
     # negative errno where there can be none.
     cdef uint64_t size = 0
-    cdef int64_t i = 0
-    cdef const char* name = path
     cdef void* data
     cdef int memory
     if not packed_in(fd):
         return fd
-    while path[i]:
-        if path[i] == c'/':
-            name = path + i + 1
-        i += 1
     data = map_file(fd, &size)
-    memory = packed_file(<const uint8_t*>data, size, name) if data != NULL else -errno
+    memory = packed_file(<const uint8_t*>data, size, path_name(path)) if data != NULL else -errno
     close(fd)
     if data != NULL:
         munmap(data, size)
     return memory
 
 
-cdef Outcome load_new(int directory, const char* path, const char* options, uint32_t flags) noexcept nogil:
-    # Hand a file to the kernel.
+cdef Outcome load_opened(int fd, const char* options, int flags) noexcept nogil:
+    # Hand FD, a negative errno where there is none, to the kernel, and close it.
     cdef Outcome outcome
-    cdef int fd, given
+    outcome.opened = fd >= 0
     outcome.begun = seam_now()
-    fd = openat(directory, path, O_RDONLY | O_CLOEXEC)
-    given = load_unpacked(fd, path) if fd >= 0 and flags & MODULE_FLAG_COMPRESSED else fd
-    outcome.opened = given >= 0
-    if fd < 0:
-        outcome.result = -errno
-    elif given < 0:
-        outcome.result = given
-    else:
-        outcome.result = seam_finit_module(
-            given, options, MODULE_INIT_COMPRESSED_FILE if flags & MODULE_FLAG_COMPRESSED and given == fd else 0)
-        close(given)
+    outcome.result = seam_finit_module(fd, options, flags) if fd >= 0 else fd
     outcome.ended = seam_now()
+    if fd >= 0:
+        close(fd)
     return outcome
 
 
-cdef Outcome load_file(int directory, const char* path, const char* options, uint32_t flags) noexcept nogil:
-    # As load_new(), but a module that is there already is no failure. The kernel says so when it is live: of one that
-    # something else is loading it waits for the end.
-    cdef Outcome outcome = load_new(directory, path, options, flags)
+cdef Outcome load_new(int directory, const char* path, const char* options, uint32_t flags) noexcept nogil:
+    # Hand a file to the kernel.
+    cdef Outcome outcome
+    cdef int64_t begun = seam_now()
+    cdef int fd = load_open(directory, path)
+    cdef int given = fd
+    if fd >= 0 and flags & MODULE_FLAG_COMPRESSED:
+        given = load_unpacked(fd, path)
+    outcome = load_opened(
+        given, options, MODULE_INIT_COMPRESSED_FILE if flags & MODULE_FLAG_COMPRESSED and given == fd else 0)
+    outcome.begun = begun
+    return outcome
+
+
+cdef Outcome load_record(const Loader* loader, uint32_t module, const char* options) noexcept nogil:
+    # Hand a module of the index to the kernel. One that is there already is no failure: the kernel says so when it is
+    # live, and of one that something else is loading it waits for the end.
+    cdef const Module* record = loader.index.modules + module
+    cdef const char* path = index_string(&loader.index, record.path)
+    cdef uint64_t size = 0
+    cdef const uint8_t* data = frozen_module(loader, module, &size)
+    cdef int64_t begun = seam_now()
+    cdef Outcome outcome
+    if data != NULL:
+        outcome = load_opened(packed_file(data, size, path_name(path)), options, 0)
+        outcome.begun = begun
+    else:
+        outcome = load_new(loader.modules_fd, path, options, record.flags)
     if outcome.result == -EEXIST:
         outcome.result = 0
     return outcome

@@ -8,6 +8,15 @@ cdef void* take_pages(size_t n) noexcept nogil:
 
 cdef void* map_file(int fd, uint64_t* size) noexcept nogil:
     # A read-only mapping of the whole file, or NULL with errno set. Populated at once: a fault a page costs more.
+    return map_as(fd, size, MAP_POPULATE)
+
+
+cdef void* map_lazily(int fd, uint64_t* size) noexcept nogil:
+    # As map_file(), of a file of which little will be read.
+    return map_as(fd, size, 0)
+
+
+cdef void* map_as(int fd, uint64_t* size, int flags) noexcept nogil:
     cdef stat_t status
     cdef void* at
     if fstat(fd, &status) != 0:
@@ -15,7 +24,7 @@ cdef void* map_file(int fd, uint64_t* size) noexcept nogil:
     size[0] = <uint64_t>status.st_size
     if status.st_size == 0:
         return NULL
-    at = mmap(NULL, <size_t>status.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0)
+    at = mmap(NULL, <size_t>status.st_size, PROT_READ, MAP_PRIVATE | flags, fd, 0)
     return NULL if <ssize_t>at == -1 else at
 
 

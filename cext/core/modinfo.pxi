@@ -107,17 +107,23 @@ cdef const char* modinfo_elf(const char* field, const void* data, uint64_t size)
 cdef bint modinfo_file(Loader* loader, int directory, const char* path, const char* field) noexcept nogil:
     # What the file says of itself. False where it cannot be read; a line says why.
     cdef uint64_t size = 0
-    cdef const char* why = b"empty or unreadable"
     cdef void* data = NULL
-    cdef int fd = openat(directory, path, O_RDONLY | O_CLOEXEC)
+    cdef int fd = load_open(directory, path)
     if fd < 0:
-        why = strerror(errno)
-    else:
-        data = map_file(fd, &size)
-        close(fd)
-    if data != NULL and packed_is(<const uint8_t*>data, size):
+        log_why(loader, LOG_ERROR, b"modinfo", path, strerror(-fd))
+        return False
+    data = map_file(fd, &size)
+    close(fd)
+    return modinfo_data(loader, path, <const uint8_t*>data, size, field)
+
+
+cdef bint modinfo_data(Loader* loader, const char* path, const uint8_t* data, uint64_t size,
+                       const char* field) noexcept nogil:
+    # What a module, packed or not, says of itself. False where it is none; a line names PATH and says why.
+    cdef const char* why = b"empty or unreadable"
+    if data != NULL and packed_is(data, size):
         why = b"its packed file is damaged"
-        data = packed_read(<const uint8_t*>data, &size)
+        data = packed_read(data, &size)
     if data != NULL:
         why = modinfo_elf(field, data, size)
     if why != NULL:
@@ -227,8 +233,12 @@ cdef bint modinfo_module(Loader* loader, uint32_t module, const char* field) noe
     cdef const char* path = index_string(&loader.index, record.path)
     cdef char buffer[PATH_SIZE]
     cdef Text text = text_over(buffer, sizeof(buffer))
+    cdef uint64_t size = 0
+    cdef const uint8_t* data = frozen_module(loader, module, &size)
     put_module_path(&text, loader, path)
     print_text(field, b"filename", buffer)
+    if data != NULL:
+        return modinfo_data(loader, path, data, size, field)
     if path_stays_inside(path):
         if modinfo_reads(loader, record, path):
             return modinfo_file(loader, loader.modules_fd, path, field)

@@ -93,13 +93,11 @@ cdef void pool_work(const Loader* loader, int orders, int answers) noexcept nogi
     cdef char options[4096]
     cdef Order order
     cdef Outcome outcome
-    cdef const Module* record
     while read(orders, &order, sizeof(order)) == sizeof(order):
         if order.n_options and read(orders, options, order.n_options) != order.n_options:
             break
         options[order.n_options] = 0
-        record = loader.index.modules + order.module
-        outcome = load_file(loader.modules_fd, index_string(&loader.index, record.path), options, record.flags)
+        outcome = load_record(loader, order.module, options)
         if write(answers, &outcome, sizeof(outcome)) != sizeof(outcome):
             break
     _exit(0)

@@ -72,6 +72,7 @@ cdef struct Loader:
     bint helper  # not PID 1, but loads as it does: core/helper.pxi
     bint have_modules
     int modules_fd  # /lib/modules/RELEASE
+    const uint8_t* frozen  # the index in this program, and its modules; NULL: it is not used
     BootIndex index
     Search search
     Plan plan

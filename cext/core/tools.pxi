@@ -184,17 +184,26 @@ cdef bint tool_open(Loader* loader, const Options* options) noexcept nogil:
 
 
 cdef const char* modules_open(Loader* loader) noexcept nogil:
-    # Open /lib/modules/RELEASE and the index in it. NULL, or why there is none.
+    # Open /lib/modules/RELEASE and the index in this program, or the one there. NULL, or why there is none.
     cdef char path[4096]
     cdef Text text = text_over(path, sizeof(path))
     cdef uint64_t size = 0
     cdef void* data
-    cdef int fd
     cdef const char* why
+    cdef int fd
     put(&text, loader.root)
     put(&text, b"/lib/modules/")
     put(&text, loader.release)
     loader.modules_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    if loader.root[0] == 0:
+        loader.frozen = frozen_open()
+    if loader.frozen != NULL:
+        why = index_fits(loader, loader.frozen, FROZEN.index)
+        if why == NULL:
+            return NULL
+        loader.frozen = NULL
+        if loader.modules_fd < 0:
+            return why
     if loader.modules_fd < 0:
         return b"the image has no /lib/modules for this kernel"
     fd = openat(loader.modules_fd, b"tinykmod.tki", O_RDONLY | O_CLOEXEC)
@@ -204,7 +213,12 @@ cdef const char* modules_open(Loader* loader) noexcept nogil:
     close(fd)
     if data == NULL:
         return b"empty or unreadable"
-    why = index_open(&loader.index, data, size)
+    return index_fits(loader, data, size)
+
+
+cdef const char* index_fits(Loader* loader, const void* data, uint64_t size) noexcept nogil:
+    # Open the index in the SIZE bytes at DATA. NULL, or why it is none for this kernel.
+    cdef const char* why = index_open(&loader.index, data, size)
     if why == NULL and strcmp(index_string(&loader.index, loader.index.header.release), loader.release) != 0:
         return b"made for another kernel"
     return why

@@ -34,6 +34,7 @@ COMMANDS = (
     Command("index", "build, dump and match boot indexes", "tinykmod.cli.index"),
     Command("initramfs", "build an initramfs with the loader as /init", "tinykmod.cli.initramfs"),
     Command("image", "list an image, tell why, compare two, check one before the reboot", "tinykmod.cli.image"),
+    Command("freeze", "put the loader, its boot index and modules into one program", "tinykmod.cli.freeze"),
     Command("classes", "show which drivers are of which class, and what shows it", "tinykmod.cli.classes"),
     Command("coldplug", "load (or show) what this machine's devices ask for", "tinykmod.cli.coldplug"),
     Command("trace", "show a boot's trace as a timeline, or turn it into a chart", "tinykmod.cli.trace"),
