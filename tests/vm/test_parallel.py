@@ -136,7 +136,7 @@ def test_a_number_of_jobs_that_is_none_is_a_line(start, disk):
 
 
 def test_a_dependency_that_fails_fails_what_needs_it(start, disk, damaged):
-    image = damaged(lambda archive: archive.hide("/libata.ko"))
+    image = damaged(lambda archive: archive.hide("/libata.ko.tkp"))
     result = start(f"{ROOT} rootdelay=8", disk(), initrd=image)
     assert reached_root(result)
     found = loads(result)
