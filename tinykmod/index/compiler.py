@@ -77,18 +77,21 @@ def compile_index(
     classes: DriverClass | None = None,
     stored: Mapping[str, str] | None = None,
     plan: Plan | None = None,
+    signed: bool = True,
     byteorder: str = "little",
 ) -> bytes:
     """The boot index of TREE under CONFIG, reproducible to the byte.
 
     ONLY names the modules that are to be in it (an image's; None: all of them); what they depend on must be
     among them. WHOLE is the index of the whole tree, where the caller has it already. CLASSES is recorded as what
-    the index was made for. STORED gives the path of each module that the image does not store as
-    the tree does: decompressed or packed. PLAN is what the loader begins with; of its modules those count that are in
-    the index.
+    the index was made for. STORED gives the path at which the image stores a module, another than the tree's where it
+    is decompressed or packed. PLAN is what the loader begins with; of its modules those count that are in the index.
+    With SIGNED false the modules come without their signatures: none is marked as what checks these.
     Raises TinykmodError: a dependency cycle, a dependency that ONLY leaves out.
     """
-    compiler = _Compiler(tree, config, classes or DriverClass(0), stored or {}, plan or Plan([], {}), byteorder)
+    compiler = _Compiler(
+        tree, config, classes or DriverClass(0), stored or {}, plan or Plan([], {}), signed, byteorder
+    )
     if whole is None:
         # Softdeps name aliases as well as modules: they are looked up in an index that has none yet.
         everything = _Parts(compiler, range(len(tree.modules)))
@@ -236,6 +239,7 @@ class _Compiler:
         classes: DriverClass,
         stored: Mapping[str, str],
         plan: Plan,
+        signed: bool,
         byteorder: str,
     ) -> None:
         self.tree = tree
@@ -243,6 +247,7 @@ class _Compiler:
         self.classes = classes
         self.stored = stored
         self.plan = plan
+        self.signed = signed
         self._classes: dict[str, DriverClass] = {}
         self._hashes: dict[str, bool] = {}
         self.order = "<" if byteorder == "little" else ">"
@@ -310,11 +315,11 @@ class _Compiler:
             flags = ModuleFlag(0)
             if module.name in self.blacklist:
                 flags |= ModuleFlag.BLACKLISTED
-            if path.endswith(packed.SUFFIX) if module.name in self.stored else module.compression:
+            if path.endswith(packed.SUFFIX) if path != module.path else module.compression:
                 flags |= ModuleFlag.COMPRESSED
             if any(alias.startswith("cpu:") for alias in module.aliases):
                 flags |= ModuleFlag.PROCESSOR
-                if self._checks_signatures(module):
+                if self.signed and self._checks_signatures(module):
                     flags |= ModuleFlag.HASH
             if serves_devices(module.aliases):
                 flags |= ModuleFlag.DRIVER

@@ -1,5 +1,5 @@
-"""Packed modules, `.ko.tkp`: what the loader decompresses itself. docs/packed-module.md draws the format. unpack() and
-turn() are the twins of cext/core/packed.pxi and cext/faces/packed.pxi.
+"""Packed modules, `.ko.tkp`: what the loader decompresses itself. docs/packed-module.md draws the format. unpack() is
+the twin of cext/core/packed.pxi, turn() of cext/faces/packed.pxi.
 
 An LZ4 block is the quickest to undo, and too large: relocations and symbols are records whose bytes hardly repeat in
 a row, though each resembles the record before. So those tables are first turned round, all first bytes of the records
