@@ -7,6 +7,7 @@ import hashlib
 import re
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import filterfalse, starmap
 from pathlib import Path
 
 from tinykmod.errors import TinykmodError
@@ -100,7 +101,7 @@ def compile_index(
         if only is None:
             return compiler.file(everything, soft, whole)
     else:
-        records = map(whole.module, whole.names)
+        records = map(whole.module, whole.names if only is None else only)
         soft = {record.name: (record.pre, record.post, record.weak) for record in records}
     wanted = set(only if only is not None else (module.name for module in tree.modules))
     chosen = [number for number, module in enumerate(tree.modules) if module.name in wanted]
@@ -249,7 +250,7 @@ class _Compiler:
         self.plan = plan
         self.signed = signed
         self._classes: dict[str, DriverClass] = {}
-        self._hashes: dict[str, bool] = {}
+        self._flagged: dict[str, ModuleFlag] = {}
         self.order = "<" if byteorder == "little" else ">"
         self.byteorder = byteorder
         self.dependencies = resolve(tree.modules)
@@ -300,7 +301,7 @@ class _Compiler:
         rows = []
         for number, module in zip(parts.chosen, parts.modules, strict=True):
             closure = self.dependencies.closure[number]
-            missing = next((other for other in closure if other not in renumber), None)
+            missing = next(filterfalse(renumber.__contains__, closure), None)
             if missing is not None:
                 raise TinykmodError(module.name, f"needs {self.tree.modules[missing].name}, which is left out")
             deps = [renumber[other] for other in closure]
@@ -312,22 +313,9 @@ class _Compiler:
             given = (item.text for item in self.config.options if item.module == module.name)
             options = " ".join(filter(None, given))
             path = self.stored.get(module.name, module.path)
-            flags = ModuleFlag(0)
-            if module.name in self.blacklist:
-                flags |= ModuleFlag.BLACKLISTED
+            flags = self._flags(module)
             if path.endswith(packed.SUFFIX) if path != module.path else module.compression:
                 flags |= ModuleFlag.COMPRESSED
-            if any(alias.startswith("cpu:") for alias in module.aliases):
-                flags |= ModuleFlag.PROCESSOR
-                if self.signed and self._checks_signatures(module):
-                    flags |= ModuleFlag.HASH
-            if serves_devices(module.aliases):
-                flags |= ModuleFlag.DRIVER
-            name = encoded(module.name)
-            # The first that fits counts (kmod); their names are patterns.
-            install = next((item for item in self.config.installs if glob(encoded(item.module), name)), None)
-            if install is not None:
-                flags |= ModuleFlag.INSTALL | _forbids(install)
             at = len(links)
             links += deps + direct
             at_soft = len(links)
@@ -343,13 +331,29 @@ class _Compiler:
             self._classes[module.name] = driver_class(module)
         return self._classes[module.name]
 
-    def _checks_signatures(self, module: Module) -> bool:
-        """Whether MODULE implements the hash with which it, and so every module of its kernel, is signed."""
-        if module.name not in self._hashes:
-            self._hashes[module.name] = self._implements_its_hash(module)
-        return self._hashes[module.name]
+    def _flags(self, module: Module) -> ModuleFlag:
+        """All but COMPRESSED, which hangs on how the module is stored."""
+        if module.name not in self._flagged:
+            aliases = module.aliases
+            flags = ModuleFlag(0)
+            if module.name in self.blacklist:
+                flags |= ModuleFlag.BLACKLISTED
+            if any(alias.startswith("cpu:") for alias in aliases):
+                flags |= ModuleFlag.PROCESSOR
+                if self.signed and self._implements_its_hash(module):
+                    flags |= ModuleFlag.HASH
+            if serves_devices(aliases):
+                flags |= ModuleFlag.DRIVER
+            name = encoded(module.name)
+            # The first that fits counts (kmod); their names are patterns.
+            install = next((item for item in self.config.installs if glob(encoded(item.module), name)), None)
+            if install is not None:
+                flags |= ModuleFlag.INSTALL | _forbids(install)
+            self._flagged[module.name] = flags
+        return self._flagged[module.name]
 
     def _implements_its_hash(self, module: Module) -> bool:
+        """Whether MODULE implements the hash with which it, and so every module of its kernel, is signed."""
         if not any(alias.startswith("crypto-") for alias in module.aliases):
             return False
         path = self.tree.directory / module.path
@@ -406,7 +410,7 @@ class _Compiler:
 
     def _pack(self, record: dict[str, str], rows: Iterable[Sequence[int]]) -> bytes:
         pack = struct.Struct(self.order + layout(record)).pack
-        return b"".join(pack(*row) for row in rows)
+        return b"".join(starmap(pack, rows))
 
     def _words(self, words: Sequence[int]) -> bytes:
         return struct.pack(f"{self.order}{len(words)}I", *words)
