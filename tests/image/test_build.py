@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import zstandard
 from make_ko import AARCH64, make_ko
+from make_signature import appended, pkcs7
 
 from tinykmod.bench.debian import Kernel
 from tinykmod.cli.progress import line
@@ -29,6 +30,8 @@ from tinykmod.image.request import Image, Request
 from tinykmod.image.select import Selection, select
 from tinykmod.index.reader import Index
 from tinykmod.index.schema import ModuleFlag
+from tinykmod.kmod.signature import without_signature
+from tinykmod.modules.debug import without_debug
 from tinykmod.modules.driver_class import DriverClass
 
 Make = Callable[..., Image]
@@ -435,6 +438,26 @@ class TestFailure:
         )  # fmt: skip
         assert "File too large" in done.stderr.splitlines()[-1]
         self.check(old)
+
+
+def test_debug_sections_stay_out_unless_they_are_signed(
+    make: Make, small: Path, kernel: Kernel, tmp_path: Path
+) -> None:
+    root = compressed_copy(small, kernel, tmp_path / "root", "", bytes)
+    file = next(root.rglob("nls_utf8.ko"))
+    bare = without_signature(file.read_bytes(), "")
+    file.write_bytes(bare)
+    (tmp_path / "debug").write_bytes(bytes(range(250)) * 1000)
+    subprocess.run(["objcopy", "--add-section", f".debug_info={tmp_path / 'debug'}", file], check=True)
+    path = f"{home(kernel)}/{file.relative_to(root / home(kernel))}"
+    with_debug = file.read_bytes()
+    stored = unpack(make(root=root))[path].data
+    assert len(stored) <= len(with_debug) - 250_000
+    assert stored == without_debug(with_debug)
+    signed = with_debug + appended(pkcs7())
+    file.write_bytes(signed)
+    assert unpack(make(root=root))[path].data == signed
+    assert unpack(make(root=root, drop_signatures=True))[path].data == stored
 
 
 def test_a_loader_for_another_machine_is_refused(make: Make, program: Path, kernel: Kernel) -> None:

@@ -1,4 +1,4 @@
-"""How an image stores modules: packed by themselves, without signatures, or as the tree does."""
+"""How an image stores modules: as the tree does, or packed by themselves, without signatures or debug sections."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 from tinykmod.errors import TinykmodError
 from tinykmod.image import kernel_config
 from tinykmod.image.snapshot import Snapshot
+from tinykmod.kmod.signature import MAGIC as SIGNED
 from tinykmod.kmod.signature import without_signature
 from tinykmod.modules import packed
 from tinykmod.modules.compression import decompress
+from tinykmod.modules.debug import without_debug
 from tinykmod.modules.files import uncompressed
 from tinykmod.modules.packed import pack
 from tinykmod.modules.tree import Module
@@ -44,13 +46,18 @@ class Storing:
         return uncompressed(module.path) if self._decompresses(module) else module.path
 
     def contents(self, module: Module) -> bytes:
-        """The bytes that go there. Raises ModuleFormatError, OSError."""
+        """The bytes that go there, without debug sections unless a signature is over these.
+
+        Raises ModuleFormatError, OSError.
+        """
         source = self.directory / module.path
         data = source.read_bytes()
         if self._decompresses(module):
             data = decompress(data, str(source))
         if self.drop_signatures:
             data = without_signature(data, str(source))
+        if not data.endswith(SIGNED):
+            data = without_debug(data)
         return pack(data) if self.pack else data
 
     def _decompresses(self, module: Module) -> bool:
