@@ -16,19 +16,20 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from tinykmod.errors import TinykmodError
 from tinykmod.files import replacing
-from tinykmod.image import check, compressions, contents, cpio, firmware, host, kernel_config, modules_load, storing
+from tinykmod.image import check, compressions, contents, cpio, firmware, host, kernel_config, modules_load
 from tinykmod.image.programs import check_machine
 from tinykmod.image.reasons import File, file_of
 from tinykmod.image.request import Image, Request
-from tinykmod.image.select import omit, select
-from tinykmod.image.storing import Storing
+from tinykmod.image.select import omit, select, with_behind
+from tinykmod.image.storing import UNSIGNED, Storing, check_unsigned, checks_signatures
 from tinykmod.index.compiler import compile_index, install_notes
 from tinykmod.index.reader import Index
 from tinykmod.kmod.config import Config, read_config
@@ -64,11 +65,14 @@ def _build(request: Request, out: BinaryIO, tell: Tell) -> Image:
     )
     check_machine(request.loader, tree)
     tell("choosing modules")
-    choice = _choose(request, given, tree)
     with _pool() as pool:
-        # The threads pack modules while the rest is put together.
-        read = choice.storing.contents
-        files = _files(request, given, choice, [pool.submit(read, module) for module in choice.modules])
+        by_itself = given.compress == compressions.BY_MODULE
+        storing = Storing(tree.directory, given.kernel, by_itself, request.drop_signatures, pool)
+        # What is sure to go in is packed while the rest is being chosen.
+        for module in _certain(request, tree):
+            storing.begin(module)
+        choice = _choose(request, given, tree)
+        files = _files(request, given, choice, storing)
         with compressions.compressor(given.compress, out) as archive:
             written = _write(archive, files, given.mtime, tell)
     out.flush()
@@ -93,7 +97,7 @@ class _Given(NamedTuple):
 def _prepare(request: Request) -> _Given:
     kernel = kernel_config.read(request.root, request.release)
     if request.drop_signatures:
-        storing.check_unsigned(kernel, kernel_config.path(request.root, request.release), request.machine)
+        check_unsigned(kernel, kernel_config.path(request.root, request.release), request.machine)
     return _Given(
         _epoch(),
         kernel,
@@ -101,6 +105,13 @@ def _prepare(request: Request) -> _Given:
         list(contents.system(request)),
         [(source, contents.given(source, target)) for source, target in request.files],
     )
+
+
+def _certain(request: Request, tree: ModuleTree) -> Iterator[Module]:
+    """The modules that go in whatever else is found out."""
+    if request.machine is None and not request.omit:
+        wanted = with_behind(request.classes)
+        yield from (module for module in tree.modules if tree.classes[module.name] & wanted)
 
 
 class _Choice(NamedTuple):
@@ -113,7 +124,6 @@ class _Choice(NamedTuple):
     modules: list[Module]
     #: Module -> why it is in.
     reasons: dict[str, str]
-    storing: Storing
     #: The root's modules-load.d.
     modules_load: list[cpio.Entry]
     warnings: list[str]
@@ -135,15 +145,14 @@ def _choose(request: Request, given: _Given, tree: ModuleTree) -> _Choice:
     warnings += [*install_notes(config), *plan_notes(request.plan, reasons)]
     warnings += [f"{where}: {name}: no such module" for name, where in listed.items() if not whole.lookup(name)]
     warnings += machine.missing if machine else []
-    if request.drop_signatures and storing.checks_signatures(given.kernel):
-        warnings.append(storing.UNSIGNED)
+    if request.drop_signatures and checks_signatures(given.kernel):
+        warnings.append(UNSIGNED)
     return _Choice(
         tree,
         config,
         whole,
         [tree.by_name[name] for name in reasons],
         reasons,
-        Storing(tree.directory, given.kernel, given.compress == compressions.BY_MODULE, request.drop_signatures),
         files_to_load,
         [*config.warnings, *warnings],
     )
@@ -158,8 +167,7 @@ class _Files(NamedTuple):
     missing_firmware: dict[str, list[str]]
 
 
-def _files(request: Request, given: _Given, choice: _Choice, stored: Sequence[Future[bytes]]) -> _Files:
-    """STORED will hold the contents of CHOICE's modules."""
+def _files(request: Request, given: _Given, choice: _Choice, storing: Storing) -> _Files:
     home = f"lib/modules/{choice.tree.release}"
     data = compile_index(
         choice.tree,
@@ -167,7 +175,7 @@ def _files(request: Request, given: _Given, choice: _Choice, stored: Sequence[Fu
         only=choice.reasons.keys(),
         whole=choice.whole,
         classes=request.classes,
-        stored={module.name: choice.storing.path(module) for module in choice.modules},
+        stored={module.name: storing.path(module) for module in choice.modules},
         plan=request.plan,
         signed=not request.drop_signatures,
     )
@@ -178,8 +186,8 @@ def _files(request: Request, given: _Given, choice: _Choice, stored: Sequence[Fu
     entries = {entry.path: entry for entry in own}
     loads = _firmware(request, choice.modules, given.kernel)
     entries |= {path: cpio.symlink(path, target) for path, target in loads.links.items()}
-    paths = [f"{home}/{index.path(module.name)}" for module in choice.modules]
-    later: dict[str, Read] = {path: future.result for path, future in zip(paths, stored, strict=True)}
+    later: dict[str, Read] = {f"{home}/{index.path(module.name)}": storing.take(module) for module in choice.modules}
+    reasons = dict(zip(later, choice.reasons.values(), strict=True))
     later |= {path: source.read for path, source in loads.files.items()}
     for _, entry in given.files:
         if entry.path in entries or entry.path in later:
@@ -188,11 +196,8 @@ def _files(request: Request, given: _Given, choice: _Choice, stored: Sequence[Fu
     if request.init is not None:
         contents.check_init(request.init, entries)
     contents.add_parents(entries, [*entries, *later])
-    reasons = {
-        **dict(zip(paths, choice.reasons.values(), strict=True)),
-        **{path: f"firmware of {', '.join(sorted(users))}" for path, users in loads.users.items()},
-        **{entry.path: f"--file {source}" for source, entry in given.files},
-    }
+    reasons |= {path: f"firmware of {', '.join(sorted(users))}" for path, users in loads.users.items()}
+    reasons |= {entry.path: f"--file {source}" for source, entry in given.files}
     return _Files(entries, later, reasons, loads.missing)
 
 
@@ -243,7 +248,11 @@ def _firmware(request: Request, modules: Sequence[Module], kernel: Mapping[str, 
 def _pool() -> Iterator[Executor]:
     """A thread for each processor; after a failure what was not begun is not."""
     pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    interval = sys.getswitchinterval()
+    # Packing asks for the interpreter's lock again after each system call, and gets it after so long.
+    sys.setswitchinterval(0.0005)
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+        sys.setswitchinterval(interval)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tinykmod.errors import TinykmodError
@@ -30,14 +31,16 @@ UNSIGNED = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Storing:
-    """For the modules of the tree in DIRECTORY and a kernel with the options KERNEL."""
+    """For the modules of the tree in DIRECTORY and a kernel with the options KERNEL; POOL reads and packs them."""
 
     directory: Path
     kernel: Mapping[str, str]
     pack: bool
     drop_signatures: bool
+    pool: Executor
+    _begun: dict[str, Future[bytes]] = field(default_factory=dict)
 
     def path(self, module: Module) -> str:
         """Where it goes, relative to the tree's directory."""
@@ -45,11 +48,17 @@ class Storing:
             return uncompressed(module.path).removesuffix(".ko") + packed.SUFFIX
         return uncompressed(module.path) if self._decompresses(module) else module.path
 
-    def contents(self, module: Module) -> bytes:
-        """The bytes that go there, without debug sections unless a signature is over these.
+    def begin(self, module: Module) -> None:
+        """Have the pool get a module's contents before they are asked for."""
+        self._begun[module.name] = self.pool.submit(self._contents, module)
 
-        Raises ModuleFormatError, OSError.
-        """
+    def take(self, module: Module) -> Callable[[], bytes]:
+        """What waits for the bytes that go there, and alone keeps them. It raises ModuleFormatError, OSError."""
+        if module.name not in self._begun:
+            self.begin(module)
+        return self._begun.pop(module.name).result
+
+    def _contents(self, module: Module) -> bytes:
         source = self.directory / module.path
         data = source.read_bytes()
         if self._decompresses(module):

@@ -38,7 +38,7 @@ from tinykmod.kmod.glob import glob
 from tinykmod.kmod.names import encoded, module_name, normalise_pattern
 from tinykmod.kmod.signature import read_signature
 from tinykmod.modules import packed
-from tinykmod.modules.classes import driver_class, serves_devices
+from tinykmod.modules.classes import serves_devices
 from tinykmod.modules.compression import decompress
 from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.tree import Module, ModuleTree
@@ -249,7 +249,6 @@ class _Compiler:
         self.stored = stored
         self.plan = plan
         self.signed = signed
-        self._classes: dict[str, DriverClass] = {}
         self._flagged: dict[str, ModuleFlag] = {}
         self.order = "<" if byteorder == "little" else ">"
         self.byteorder = byteorder
@@ -320,16 +319,12 @@ class _Compiler:
             links += deps + direct
             at_soft = len(links)
             links += [other for part in around for other in part]
+            classes = int(self.tree.classes[module.name])
             rows.append([
-                text(module.name), text(path), text(options), at, at_soft, module.size, int(self._class(module)),
-                int(flags), len(deps), len(direct), *map(len, around), 0,
+                text(module.name), text(path), text(options), at, at_soft, module.size, classes, int(flags),
+                len(deps), len(direct), *map(len, around), 0,
             ])  # fmt: skip
         return rows, links
-
-    def _class(self, module: Module) -> DriverClass:
-        if module.name not in self._classes:
-            self._classes[module.name] = driver_class(module)
-        return self._classes[module.name]
 
     def _flags(self, module: Module) -> ModuleFlag:
         """All but COMPRESSED, which hangs on how the module is stored."""
