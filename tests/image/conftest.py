@@ -11,7 +11,8 @@ import pytest
 from make_ko import make_ko
 
 from tinykmod.bench.debian import Kernel
-from tinykmod.image.build import Image, Request, build
+from tinykmod.image.build import build
+from tinykmod.image.request import Image, Request
 from tinykmod.kmod.names import module_name
 from tinykmod.modules.elf import read_elf
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import lzma
 import os
 import re
@@ -10,19 +11,27 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 import zstandard
 from make_ko import AARCH64, make_ko
+from make_signature import appended, pkcs7
 
 from tinykmod.bench.debian import Kernel
+from tinykmod.cli.progress import line
 from tinykmod.errors import TinykmodError
 from tinykmod.image import cpio
 from tinykmod.image.archive import read_image
-from tinykmod.image.build import Image
+from tinykmod.image.build import build
+from tinykmod.image.request import Image, Request
+from tinykmod.image.select import Selection, select
 from tinykmod.index.reader import Index
 from tinykmod.index.schema import ModuleFlag
+from tinykmod.kmod.signature import without_signature
+from tinykmod.modules.debug import without_debug
 from tinykmod.modules.driver_class import DriverClass
 
 Make = Callable[..., Image]
@@ -241,7 +250,8 @@ def test_two_builds_are_the_same_bytes(
     small: Path, kernel: Kernel, program: Path, tmp_path: Path, compress: str
 ) -> None:
     script = (
-        "import sys; from pathlib import Path; from tinykmod.image.build import *\n"
+        "import sys; from pathlib import Path; from tinykmod.image.build import build\n"
+        "from tinykmod.image.request import Request\n"
         "root, release, loader, output, compress = sys.argv[1:]\n"
         "build(Request(Path(root), release, Path(output), Path(loader), compress=compress))"
     )
@@ -401,13 +411,13 @@ class TestFailure:
         self, make: Make, small: Path, kernel: Kernel, old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         root = compressed_copy(small, kernel, tmp_path / "root", "", bytes)
-        write = cpio.write
 
-        def unlink_and_write(*args: object) -> None:
+        def select_and_unlink(*args: Any) -> Selection:
+            selection = select(*args)
             next(root.rglob("ext4.ko")).unlink()
-            write(*args)  # type: ignore[arg-type]
+            return selection
 
-        monkeypatch.setattr(cpio, "write", unlink_and_write)
+        monkeypatch.setattr("tinykmod.image.build.select", select_and_unlink)
         with pytest.raises(FileNotFoundError):
             make(root=root, output=old)
         self.check(old)
@@ -416,7 +426,8 @@ class TestFailure:
     def test_of_a_full_disk(self, small: Path, kernel: Kernel, program: Path, old: Path, compress: str) -> None:
         """A limit on the size of files fails like a full disk: in the middle of a write."""
         script = (
-            "import resource, sys; from pathlib import Path; from tinykmod.image.build import *\n"
+            "import resource, sys; from pathlib import Path; from tinykmod.image.build import build\n"
+            "from tinykmod.image.request import Request\n"
             "root, release, loader, output, compress = sys.argv[1:]\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
             "build(Request(Path(root), release, Path(output), Path(loader), compress=compress))"
@@ -429,6 +440,26 @@ class TestFailure:
         self.check(old)
 
 
+def test_debug_sections_stay_out_unless_they_are_signed(
+    make: Make, small: Path, kernel: Kernel, tmp_path: Path
+) -> None:
+    root = compressed_copy(small, kernel, tmp_path / "root", "", bytes)
+    file = next(root.rglob("nls_utf8.ko"))
+    bare = without_signature(file.read_bytes(), "")
+    file.write_bytes(bare)
+    (tmp_path / "debug").write_bytes(bytes(range(250)) * 1000)
+    subprocess.run(["objcopy", "--add-section", f".debug_info={tmp_path / 'debug'}", file], check=True)
+    path = f"{home(kernel)}/{file.relative_to(root / home(kernel))}"
+    with_debug = file.read_bytes()
+    stored = unpack(make(root=root))[path].data
+    assert len(stored) <= len(with_debug) - 250_000
+    assert stored == without_debug(with_debug)
+    signed = with_debug + appended(pkcs7())
+    file.write_bytes(signed)
+    assert unpack(make(root=root))[path].data == signed
+    assert unpack(make(root=root, drop_signatures=True))[path].data == stored
+
+
 def test_a_loader_for_another_machine_is_refused(make: Make, program: Path, kernel: Kernel) -> None:
     program.write_bytes(make_ko(machine=AARCH64))
     with pytest.raises(TinykmodError, match=r"loader: is for EM_AARCH64, the modules of .* are for EM_X86_64$"):
@@ -436,6 +467,38 @@ def test_a_loader_for_another_machine_is_refused(make: Make, program: Path, kern
     program.write_bytes(b"#!/bin/sh\n")
     with pytest.raises(TinykmodError, match="loader: not a program"):
         make()
+
+
+def test_what_is_being_done_is_told(small: Path, kernel: Kernel, program: Path, tmp_path: Path) -> None:
+    request = Request(small, kernel.release, tmp_path / "image", program)
+    told: list[str] = []
+    image = build(request, told.append)
+    stages = [re.sub(r": (\d+) of (\d+)$", "", text) for text in told]
+    assert list(dict.fromkeys(stages)) == [
+        "reading modules", "choosing modules", "writing files", "checking the image", ""
+    ]  # fmt: skip
+    assert told[-1] == ""
+    assert f"writing files: {len(image.files) - 1} of {len(image.files)}" in told
+    # An error's line does not stand behind it.
+    with pytest.raises(TinykmodError):
+        build(replace(request, add=["no_such_module"]), told.append)
+    assert told[-2:] == ["choosing modules", ""]
+
+
+def test_a_terminal_shows_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    show = line()
+    show("reading modules: 10 of 12")
+    show("choosing")
+    show("")
+    assert sys.stderr.getvalue() == "\r\033[Kreading modules: 10 of 12\r\033[Kchoosing\r\033[K"
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    line()("nothing")
+    assert sys.stderr.getvalue() == ""
 
 
 def test_an_unknown_compression_is_an_error(make: Make) -> None:

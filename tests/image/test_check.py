@@ -12,8 +12,8 @@ from tinykmod.boot import snapshot
 from tinykmod.cli import main
 from tinykmod.errors import TinykmodError
 from tinykmod.image import cpio
-from tinykmod.image.build import Image
 from tinykmod.image.check import Verdict, carried, check
+from tinykmod.image.request import Image
 from tinykmod.image.snapshot import Snapshot, parse
 from tinykmod.modules.driver_class import DriverClass
 

@@ -18,7 +18,7 @@ from tinykmod.bench.debian import Kernel
 from tinykmod.errors import TinykmodError
 from tinykmod.image import cpio
 from tinykmod.image.archive import read_image
-from tinykmod.image.build import Image
+from tinykmod.image.request import Image
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Make = Callable[..., Image]
@@ -108,6 +108,7 @@ def test_two_builds_at_once(
     """Each is held up in the middle until both are there; whichever ends last, the image is a whole one."""
     script = (
         "import sys, time; from pathlib import Path; from tinykmod.image import build as b\n"
+        "from tinykmod.image.request import Request\n"
         "write = b.cpio.write\n"
         "def meet(*words):\n"
         "    Path(sys.argv[5]).touch()\n"
@@ -115,7 +116,7 @@ def test_two_builds_at_once(
         "    write(*words)\n"
         "b.cpio.write = meet\n"
         "root, release, loader, output, mine, other = sys.argv[1:]\n"
-        "b.build(b.Request(Path(root), release, Path(output), Path(loader), add=['cirrus'] * mine.endswith('1'),"
+        "b.build(Request(Path(root), release, Path(output), Path(loader), add=['cirrus'] * mine.endswith('1'),"
         " compress='none'))"
     )
     meeting = [str(tmp_path / "1"), str(tmp_path / "2")]
@@ -134,13 +135,14 @@ def test_a_kill_in_the_middle(
     """What it leaves is cleared away by the next build, and by no build while it is being written."""
     script = (
         "import sys, time; from pathlib import Path; from tinykmod.image import build as b\n"
+        "from tinykmod.image.request import Request\n"
         "real = b.cpio.regular\n"
         "def hanging(path, *words):\n"
         "    while path.endswith('/nvme.ko.tkp'): print(flush=True); time.sleep(1000)\n"
         "    return real(path, *words)\n"
         "b.cpio.regular = hanging\n"
         "root, release, loader, output = sys.argv[1:]\n"
-        "b.build(b.Request(Path(root), release, Path(output), Path(loader)))"
+        "b.build(Request(Path(root), release, Path(output), Path(loader)))"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, small, kernel.release, program, old],

@@ -14,8 +14,9 @@ from make_tree import RELEASE, make_tree
 from tinykmod import loaders
 from tinykmod.errors import ModuleFormatError, TinykmodError
 from tinykmod.image import cpio
-from tinykmod.image.build import Image, Request, build
+from tinykmod.image.build import build
 from tinykmod.image.firmware import Firmware, Source, collect, resolve, search
+from tinykmod.image.request import Image, Request
 
 XZ, ZSTD = ({f"CONFIG_FW_LOADER_COMPRESS_{name}": "y"} for name in ("XZ", "ZSTD"))
 LIB = "lib/firmware"

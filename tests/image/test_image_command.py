@@ -15,7 +15,8 @@ from tinykmod.bench.debian import Kernel
 from tinykmod.cli import main
 from tinykmod.image import cpio
 from tinykmod.image.archive import read_image
-from tinykmod.image.build import Image, Request, build
+from tinykmod.image.build import build
+from tinykmod.image.request import Image, Request
 from tinykmod.image.why import explain
 
 Make = Callable[..., Image]

@@ -13,7 +13,7 @@ from make_ko import make_ko
 from make_signature import COMMON_NAME, MAGIC, ORGANISATION, appended, pkcs7, trailer
 
 from tinykmod.errors import ModuleFormatError, TinykmodError
-from tinykmod.kmod.signature import Signature, read_signature
+from tinykmod.kmod.signature import Signature, read_signature, without_signature
 
 IMAGE = make_ko(modinfo=[("license", "GPL")])
 OLD = b"A signer" + bytes(range(20)) + bytes(range(66))
@@ -75,6 +75,22 @@ def test_what_kmod_30_does_not_show(raw: bytes, shown: Signature) -> None:
 def test_none() -> None:
     assert read_signature(IMAGE, "x.ko") is None
     assert read_signature(IMAGE + appended(pkcs7())[:-1], "x.ko") is None
+
+
+@pytest.mark.parametrize("name", [name for name in SHOWN_BY_KMOD if name != "X509 without a signer"])
+def test_it_is_cut_off(name: str) -> None:
+    signature = SHOWN_BY_KMOD[name]
+    assert without_signature(IMAGE + signature, "x.ko") == IMAGE
+    # The kernel would find the inner one.
+    assert without_signature(IMAGE + signature + signature, "x.ko") == IMAGE
+    assert without_signature(IMAGE, "x.ko") == IMAGE
+
+
+def test_it_is_not_cut_off_where_it_is_damaged() -> None:
+    for what in ("nothing but the magic", "no bytes", "more than the file", "an unknown type"):
+        data, why = BAD[what]
+        with pytest.raises(ModuleFormatError, match=f"^x.ko: {why}$"):
+            without_signature(data, "x.ko")
 
 
 BAD = {

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from make_ko import make_ko
 
-from tinykmod import _core, loaders
+from tinykmod import _core, core, loaders
 from tinykmod.errors import ModuleFormatError
 from tinykmod.modules.compression import compression
-from tinykmod.modules.packed import MAGIC, pack, unpack
+from tinykmod.modules.packed import MAGIC, _Table, pack, turn, unpack
 
 Unpack = Callable[[bytes, str], bytes]
 
@@ -78,6 +78,36 @@ def test_every_kind_of_module_comes_back(unpacked: Unpack, bits: int, little_end
     packed = pack(module)
     assert compression(packed) == "packed"
     assert unpacked(packed, "x") == module
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_both_turn_tables_to_the_same_bytes(kernel, bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    width = 24 if bits == 64 else 8
+    modules = [module_with([(4 if bits == 64 else 9, width, relocations(count, bits)), (2, 24 if bits == 64 else 16,
+               bytes(range(240)) * 4), (2, 20, bytes(800))], bits) for count in (16, 17, 4000)]  # fmt: skip
+    modules += [file.read_bytes() for file in (kernel.root / "lib/modules").rglob("kernel/fs/nls/*.ko")]
+    quick = [pack(module) for module in modules]
+    monkeypatch.setattr(core, "extension", None)
+    assert [pack(module) for module in modules] == quick
+
+
+@given(data=st.binary(min_size=100, max_size=4000), offset=st.integers(0, 50), width=st.integers(1, 4),
+       word=st.sampled_from([0, 4, 8]))  # fmt: skip
+def test_any_table_is_turned_alike(data: bytes, offset: int, width: int, word: int) -> None:
+    # Where a first number is a difference, everything is a multiple of its size.
+    unit = word or 1
+    wide = width * unit
+    first = offset * unit if offset * unit < len(data) else 0
+    table = (first, (len(data) - first) // wide, 0, wide, word)
+    one, other = bytearray(data), bytearray(data)
+    assert turn(one, [_Table(*table)]) == _core.turn(other, [table])
+    assert one == other
+
+
+def test_a_table_outside_is_not_turned() -> None:
+    for table in ((0, 26, 0, 4, 4), (100, 1, 0, 1, 0), (1, 1 << 31, 0, 2, 0), (0, 1, 0, 33, 0)):
+        with pytest.raises(ValueError, match="outside"):
+            _core.turn(bytearray(100), [table])
 
 
 def test_real_modules_come_back(kernel, unpacked: Unpack) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tinykmod import loaders
 from tinykmod.cli.config import add_config, add_plan
 from tinykmod.image import snapshot
-from tinykmod.image.build import Request
+from tinykmod.image.request import Request
 from tinykmod.image.select import parse_classes
 from tinykmod.trace.plan import read_plan
 

@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from tinykmod.cli.choice import add_choice, chosen, is_choosy
-from tinykmod.cli.progress import counter, warn
+from tinykmod.cli.progress import counter, line, warn
 from tinykmod.errors import TinykmodError
 from tinykmod.files import check_place, replacing
 from tinykmod.image.archive import read_image
-from tinykmod.image.build import BY_MODULE, INDEX_NAME, Request, build
+from tinykmod.image.build import INDEX_NAME, build
+from tinykmod.image.compressions import BY_MODULE
 from tinykmod.image.freeze import freeze
+from tinykmod.image.request import Request
 from tinykmod.index.compiler import compile_index, install_notes
 from tinykmod.kmod.config import read_config
 from tinykmod.kmod.names import module_name
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 def _of_image(request: Request) -> tuple[bytes, dict[str, bytes]]:
     """The index and the packed modules of the image that would be built."""
     with tempfile.TemporaryDirectory() as scratch:
-        image = build(replace(request, output=Path(scratch, "image")), counter("reading modules"))
+        image = build(replace(request, output=Path(scratch, "image")), line())
         entries = read_image(image.path).entries
     warn(image.warnings)
     index = entries[f"lib/modules/{request.release}/{INDEX_NAME}"].data

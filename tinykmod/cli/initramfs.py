@@ -9,9 +9,10 @@ from pathlib import Path
 
 from tinykmod.cli.choice import add_choice, chosen
 from tinykmod.cli.config import there
-from tinykmod.cli.progress import counter, warn
+from tinykmod.cli.progress import line, warn
 from tinykmod.errors import TinykmodError
-from tinykmod.image.build import COMPRESSIONS, build
+from tinykmod.image.build import build
+from tinykmod.image.compressions import COMPRESSIONS
 from tinykmod.image.firmware import told
 
 
@@ -31,6 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compress", choices=COMPRESSIONS, default="",
                         help="`modules` compresses each module by itself, the others but `none` the whole image"
                         " (default: the first that the kernel can undo)")  # fmt: skip
+    parser.add_argument("--drop-signatures", action="store_true",
+                        help="leave the modules' signatures out: they load in half the time, but taint the kernel,"
+                        " which refuses them where it enforces signatures (lockdown, Secure Boot)")  # fmt: skip
     parser.add_argument(
         "--file",
         action="append",
@@ -58,8 +62,9 @@ def run(args: argparse.Namespace) -> int:
         modules_load=args.modules_load,
         firmware=None if args.no_firmware else args.firmware,
         init=args.init,
+        drop_signatures=args.drop_signatures,
     )
-    image = build(request, counter("reading modules"))
+    image = build(request, line())
     warn([*image.warnings, *told(image.missing_firmware)])
     if args.why:
         print(*image.files, sep="\n")

@@ -106,7 +106,7 @@ def select(
     pending: list[str] = []
     # Modules' strings are many thousand names, which the extension looks up quickest.
     opened = open_index(bytes(index.data), index.which)
-    put((name for name in index.names if index.module(name).flags & ModuleFlag.HASH), "checks modules' signatures")
+    put(index.flagged(ModuleFlag.HASH), "checks modules' signatures")
     for name in add:
         added = _named(index, name)
         if left := next((module for module in added if module in omitted), None):
@@ -119,10 +119,8 @@ def select(
         for name, reason in machine.items():
             put([name], reason)
         classes = DriverClass(0)
-    behind = with_behind(classes)
-    for module in tree.modules:
-        if served := index.module(module.name).classes & behind:
-            put([module.name], f"class {_spelled(served & classes or served)}")
+    for name, served in index.of_classes(with_behind(classes)).items():
+        put([name], f"class {_spelled(served & classes or served)}")
     if DriverClass.STORAGE in classes:
         for filesystem in ROOT_FILESYSTEMS:
             put(_modules(index, f"fs-{filesystem}"), f"fs-{filesystem}: a root filesystem")
@@ -204,10 +202,15 @@ def _imports(module: Module, symbol: str) -> bool:
     return any(name.startswith(symbol) for name in module.elf.imports)
 
 
+_OF_TEMPLATE = re.compile(r"[(),]")
+
+
 def _strings(data: bytes) -> Sequence[str]:
     """The words among the NUL-ended strings, once each; of a crypto template, `hmac(sha256)`, its parts as well."""
     words: dict[str, None] = {}
     for match in re.finditer(rb"\0([a-z][a-z0-9_(),-]{2,63})(?=\0)", data):
         text = match[1].decode("ascii")
-        words.update(dict.fromkeys([text, *filter(None, re.split(r"[(),]", text))]))
+        words[text] = None
+        if len(parts := _OF_TEMPLATE.split(text)) > 1:
+            words.update(dict.fromkeys(filter(None, parts)))
     return list(words)

@@ -7,6 +7,7 @@ import hashlib
 import re
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import filterfalse, starmap
 from pathlib import Path
 
 from tinykmod.errors import TinykmodError
@@ -37,7 +38,7 @@ from tinykmod.kmod.glob import glob
 from tinykmod.kmod.names import encoded, module_name, normalise_pattern
 from tinykmod.kmod.signature import read_signature
 from tinykmod.modules import packed
-from tinykmod.modules.classes import driver_class, serves_devices
+from tinykmod.modules.classes import serves_devices
 from tinykmod.modules.compression import decompress
 from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.tree import Module, ModuleTree
@@ -77,18 +78,21 @@ def compile_index(
     classes: DriverClass | None = None,
     stored: Mapping[str, str] | None = None,
     plan: Plan | None = None,
+    signed: bool = True,
     byteorder: str = "little",
 ) -> bytes:
     """The boot index of TREE under CONFIG, reproducible to the byte.
 
     ONLY names the modules that are to be in it (an image's; None: all of them); what they depend on must be
     among them. WHOLE is the index of the whole tree, where the caller has it already. CLASSES is recorded as what
-    the index was made for. STORED gives the path of each module that the image does not store as
-    the tree does: decompressed or packed. PLAN is what the loader begins with; of its modules those count that are in
-    the index.
+    the index was made for. STORED gives the path at which the image stores a module, another than the tree's where it
+    is decompressed or packed. PLAN is what the loader begins with; of its modules those count that are in the index.
+    With SIGNED false the modules come without their signatures: none is marked as what checks these.
     Raises TinykmodError: a dependency cycle, a dependency that ONLY leaves out.
     """
-    compiler = _Compiler(tree, config, classes or DriverClass(0), stored or {}, plan or Plan([], {}), byteorder)
+    compiler = _Compiler(
+        tree, config, classes or DriverClass(0), stored or {}, plan or Plan([], {}), signed, byteorder
+    )
     if whole is None:
         # Softdeps name aliases as well as modules: they are looked up in an index that has none yet.
         everything = _Parts(compiler, range(len(tree.modules)))
@@ -97,7 +101,7 @@ def compile_index(
         if only is None:
             return compiler.file(everything, soft, whole)
     else:
-        records = map(whole.module, whole.names)
+        records = map(whole.module, whole.names if only is None else only)
         soft = {record.name: (record.pre, record.post, record.weak) for record in records}
     wanted = set(only if only is not None else (module.name for module in tree.modules))
     chosen = [number for number, module in enumerate(tree.modules) if module.name in wanted]
@@ -236,6 +240,7 @@ class _Compiler:
         classes: DriverClass,
         stored: Mapping[str, str],
         plan: Plan,
+        signed: bool,
         byteorder: str,
     ) -> None:
         self.tree = tree
@@ -243,8 +248,8 @@ class _Compiler:
         self.classes = classes
         self.stored = stored
         self.plan = plan
-        self._classes: dict[str, DriverClass] = {}
-        self._hashes: dict[str, bool] = {}
+        self.signed = signed
+        self._flagged: dict[str, ModuleFlag] = {}
         self.order = "<" if byteorder == "little" else ">"
         self.byteorder = byteorder
         self.dependencies = resolve(tree.modules)
@@ -295,7 +300,7 @@ class _Compiler:
         rows = []
         for number, module in zip(parts.chosen, parts.modules, strict=True):
             closure = self.dependencies.closure[number]
-            missing = next((other for other in closure if other not in renumber), None)
+            missing = next(filterfalse(renumber.__contains__, closure), None)
             if missing is not None:
                 raise TinykmodError(module.name, f"needs {self.tree.modules[missing].name}, which is left out")
             deps = [renumber[other] for other in closure]
@@ -307,44 +312,43 @@ class _Compiler:
             given = (item.text for item in self.config.options if item.module == module.name)
             options = " ".join(filter(None, given))
             path = self.stored.get(module.name, module.path)
+            flags = self._flags(module)
+            if path.endswith(packed.SUFFIX) if path != module.path else module.compression:
+                flags |= ModuleFlag.COMPRESSED
+            at = len(links)
+            links += deps + direct
+            at_soft = len(links)
+            links += [other for part in around for other in part]
+            classes = int(self.tree.classes[module.name])
+            rows.append([
+                text(module.name), text(path), text(options), at, at_soft, module.size, classes, int(flags),
+                len(deps), len(direct), *map(len, around), 0,
+            ])  # fmt: skip
+        return rows, links
+
+    def _flags(self, module: Module) -> ModuleFlag:
+        """All but COMPRESSED, which hangs on how the module is stored."""
+        if module.name not in self._flagged:
+            aliases = module.aliases
             flags = ModuleFlag(0)
             if module.name in self.blacklist:
                 flags |= ModuleFlag.BLACKLISTED
-            if path.endswith(packed.SUFFIX) if module.name in self.stored else module.compression:
-                flags |= ModuleFlag.COMPRESSED
-            if any(alias.startswith("cpu:") for alias in module.aliases):
+            if any(alias.startswith("cpu:") for alias in aliases):
                 flags |= ModuleFlag.PROCESSOR
-                if self._checks_signatures(module):
+                if self.signed and self._implements_its_hash(module):
                     flags |= ModuleFlag.HASH
-            if serves_devices(module.aliases):
+            if serves_devices(aliases):
                 flags |= ModuleFlag.DRIVER
             name = encoded(module.name)
             # The first that fits counts (kmod); their names are patterns.
             install = next((item for item in self.config.installs if glob(encoded(item.module), name)), None)
             if install is not None:
                 flags |= ModuleFlag.INSTALL | _forbids(install)
-            at = len(links)
-            links += deps + direct
-            at_soft = len(links)
-            links += [other for part in around for other in part]
-            rows.append([
-                text(module.name), text(path), text(options), at, at_soft, module.size, int(self._class(module)),
-                int(flags), len(deps), len(direct), *map(len, around), 0,
-            ])  # fmt: skip
-        return rows, links
-
-    def _class(self, module: Module) -> DriverClass:
-        if module.name not in self._classes:
-            self._classes[module.name] = driver_class(module)
-        return self._classes[module.name]
-
-    def _checks_signatures(self, module: Module) -> bool:
-        """Whether MODULE implements the hash with which it, and so every module of its kernel, is signed."""
-        if module.name not in self._hashes:
-            self._hashes[module.name] = self._implements_its_hash(module)
-        return self._hashes[module.name]
+            self._flagged[module.name] = flags
+        return self._flagged[module.name]
 
     def _implements_its_hash(self, module: Module) -> bool:
+        """Whether MODULE implements the hash with which it, and so every module of its kernel, is signed."""
         if not any(alias.startswith("crypto-") for alias in module.aliases):
             return False
         path = self.tree.directory / module.path
@@ -401,7 +405,7 @@ class _Compiler:
 
     def _pack(self, record: dict[str, str], rows: Iterable[Sequence[int]]) -> bytes:
         pack = struct.Struct(self.order + layout(record)).pack
-        return b"".join(pack(*row) for row in rows)
+        return b"".join(starmap(pack, rows))
 
     def _words(self, words: Sequence[int]) -> bytes:
         return struct.pack(f"{self.order}{len(words)}I", *words)

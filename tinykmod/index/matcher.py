@@ -88,19 +88,21 @@ class Nodes:
                 raise TinykmodError(items[0][3], f"its beginnings are those of more than {DEEPEST} other aliases")
             groups = _groups(items, depth)
             self.nodes[parent][1:3] = [len(self.nodes), len(groups)]
-            for group in groups:
-                for work in self._child(group, depth, prefix, spelling):
+            for key, _, group in groups:
+                for work in self._child(group, key, depth, prefix, spelling):
                     levels[work[0]] = levels[parent] + 1
                     queue.append(work)
         return root
 
-    def _child(self, group: list[_Row], depth: int, prefix: str, spelling: dict[int, str]) -> list[_Work]:
+    def _child(
+        self, group: list[_Row], key: int, depth: int, prefix: str, spelling: dict[int, str]
+    ) -> list[_Work]:
         """Append the node of GROUP, rows alike up to DEPTH and in the next symbol; what is left to do below it."""
         first, last = group[0][0], group[-1][0]
         number = len(self.nodes)
         if first == last:
             tail = group[0][2][depth:].translate(spelling)
-            self.nodes.append([self._text(tail), len(self.values), len(group), NodeKind.TAIL, _key(first, depth)])
+            self.nodes.append([self._text(tail), len(self.values), len(group), NodeKind.TAIL, key])
             for _, _, _, raw, pattern in group:
                 self.values.append((pattern.value, 0 if raw == prefix + tail else self._text(raw)))
             return []
@@ -117,7 +119,7 @@ class Nodes:
             while end < len(first) and first[end] == last[end : end + 1] and _ordinary(first[end]):
                 end += 1
             label = group[0][2][depth:end].translate(_MEANING)
-            self.nodes.append([self._text(label), 0, 0, NodeKind.LITERAL, _key(first, depth)])
+            self.nodes.append([self._text(label), 0, 0, NodeKind.LITERAL, key])
         return [(number, group, end, prefix + group[0][2][depth:end].translate(spelling))]
 
     def _text(self, text: str) -> int:
@@ -153,22 +155,25 @@ def _ordinary(symbol: str) -> bool:
 
 
 def _key(symbols: str, depth: int) -> int:
-    if depth >= len(symbols) or not _ordinary(symbols[depth]):
-        return 0
-    return ord(symbols[depth]) & 0xFF
+    code = ord(symbols[depth]) if depth < len(symbols) else _CLASS
+    return code & 0xFF if code < 0x100 or code >= _ESCAPED else 0
 
 
-def _groups(rows: list[_Row], depth: int) -> list[list[_Row]]:
-    """ROWS (sorted, alike up to DEPTH) by their next symbol, wildcards and ends first, then by character."""
+def _groups(rows: list[_Row], depth: int) -> list[tuple[int, str, list[_Row]]]:
+    """ROWS (sorted, alike up to DEPTH) by their next symbol, wildcards and ends first, then by character: the key of
+    each such group, its symbol, and its rows."""
     groups = []
     start = 0
     while start < len(rows):
         # Behind all that goes on with the same symbol; what ends here goes on with none.
-        alike = rows[start][0][: depth + 1]
+        first = rows[start][0]
+        alike = first[: depth + 1]
         end = bisect_left(rows, (alike + (_GREATEST if len(alike) > depth else _LEAST),), start)
-        groups.append(rows[start:end])
+        groups.append((_key(first, depth), first[depth : depth + 1], rows[start:end]))
         start = end
-    return sorted(groups, key=lambda group: (_key(group[0][0], depth), group[0][0][depth : depth + 1]))
+    # No two have the same symbol, so that rows are never compared.
+    groups.sort()
+    return groups
 
 
 class Search:

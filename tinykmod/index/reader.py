@@ -226,6 +226,18 @@ class Index:
         """The names of the kernel's builtin modules, sorted."""
         return [name.decode("utf-8", "surrogateescape") for name in self._builtins]
 
+    def flagged(self, flags: ModuleFlag) -> list[str]:
+        """The modules with any of these flags, in the order of `names`."""
+        return [self._text(row["name"]) for row in self._modules if row["flags"] & flags]
+
+    def of_classes(self, classes: DriverClass) -> dict[str, DriverClass]:
+        """The modules of any of these classes, in the order of `names`, and which of these."""
+        return {
+            self._text(row["name"]): DriverClass(served)
+            for row in self._modules
+            if (served := row["classes"] & classes)
+        }
+
     def module(self, name: str) -> ModuleRecord:
         """The record of the module NAME. Raises KeyError."""
         if name not in self._records:

@@ -48,12 +48,17 @@ class Signature(NamedTuple):
     signature: bytes
 
 
-def read_signature(data: bytes, which: str) -> Signature | None:
-    """The signature of a module's uncompressed bytes; None where there is none.
+class _Parts(NamedTuple):
+    """Where the pieces of a signature are in a module's file."""
 
-    Raises ModuleFormatError(which, ...) for one that is damaged or of an unknown kind, TinykmodError where the
-    package that reads ASN.1 is missing.
-    """
+    id_type: str
+    hash: int
+    signer: slice
+    key: slice
+    signature: slice
+
+
+def _parts(data: bytes, which: str) -> _Parts | None:
     end = len(data) - len(MAGIC)
     if not data.endswith(MAGIC):
         return None
@@ -67,14 +72,37 @@ def read_signature(data: bytes, which: str) -> Signature | None:
         signer_length = key_length = 0
     if length == 0 or signer_length + key_length + length > end:
         raise ModuleFormatError(which, f"its signature cannot have {length} bytes")
-    raw = data[end - length : end]
-    if ID_TYPES[id_type] == "PKCS#7":
+    raw = end - length
+    key = raw - key_length
+    return _Parts(ID_TYPES[id_type], hash_, slice(key - signer_length, key), slice(key, raw), slice(raw, end))
+
+
+def without_signature(data: bytes, which: str) -> bytes:
+    """A module's uncompressed bytes without the signature, or signatures, at their end.
+
+    Raises ModuleFormatError(which, ...) for one that is damaged or of an unknown kind.
+    """
+    while parts := _parts(data, which):
+        data = data[: parts.signer.start]
+    return data
+
+
+def read_signature(data: bytes, which: str) -> Signature | None:
+    """The signature of a module's uncompressed bytes; None where there is none.
+
+    Raises ModuleFormatError(which, ...) for one that is damaged or of an unknown kind, TinykmodError where the
+    package that reads ASN.1 is missing.
+    """
+    parts = _parts(data, which)
+    if parts is None:
+        return None
+    raw = data[parts.signature]
+    if parts.id_type == "PKCS#7":
         return _pkcs7(raw, which)
-    if hash_ >= len(HASHES):
-        raise ModuleFormatError(which, f"its signature has unknown hash {hash_}")
-    key = data[end - length - key_length : end - length]
-    signer = data[end - length - key_length - signer_length : end - length - key_length]
-    return Signature(ID_TYPES[id_type], signer.decode(errors="surrogateescape"), key, HASHES[hash_], raw)
+    if parts.hash >= len(HASHES):
+        raise ModuleFormatError(which, f"its signature has unknown hash {parts.hash}")
+    signer = data[parts.signer].decode(errors="surrogateescape")
+    return Signature(parts.id_type, signer, data[parts.key], HASHES[parts.hash], raw)
 
 
 def _pkcs7(raw: bytes, which: str) -> Signature:

@@ -1,5 +1,5 @@
 """Packed modules, `.ko.tkp`: what the loader decompresses itself. docs/packed-module.md draws the format. unpack() is
-the twin of cext/core/packed.pxi.
+the twin of cext/core/packed.pxi, turn() of cext/faces/packed.pxi.
 
 An LZ4 block is the quickest to undo, and too large: relocations and symbols are records whose bytes hardly repeat in
 a row, though each resembles the record before. So those tables are first turned round, all first bytes of the records
@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+from tinykmod import core
 from tinykmod.errors import ModuleFormatError
 
 SUFFIX = ".ko.tkp"
@@ -55,17 +56,24 @@ def pack(module: bytes) -> bytes:
     import lz4.block
 
     turned = bytearray(module)
-    tables = []
-    for table in _tables(module):
-        records = turned[table.offset : table.end]
+    tables = list(_tables(module))
+    planes = (turn if core.extension is None else core.extension.turn)(turned, tables)
+    block = lz4.block.compress(turned, mode="high_compression", compression=LEVEL, store_size=False)
+    rows = [_TABLE.pack(*table._replace(planes=each)) for table, each in zip(tables, planes, strict=True)]
+    return b"".join([_HEADER.pack(MAGIC, len(module), len(tables)), *rows, block])
+
+
+def turn(module: bytearray, tables: Sequence[_Table]) -> list[int]:
+    """Turn the tables of a module round, in place; the planes of each."""
+    found = []
+    for table in tables:
+        records = module[table.offset : table.end]
         if table.word:
             _differences(records, table)
         columns = [records[place :: table.width] for place in range(table.width)]
-        turned[table.offset : table.end] = b"".join(columns)
-        planes = sum(1 << place for place, column in enumerate(columns) if column.strip(b"\0"))
-        tables.append(_TABLE.pack(*table._replace(planes=planes)))
-    block = lz4.block.compress(turned, mode="high_compression", compression=LEVEL, store_size=False)
-    return b"".join([_HEADER.pack(MAGIC, len(module), len(tables)), *tables, block])
+        module[table.offset : table.end] = b"".join(columns)
+        found.append(sum(1 << place for place, column in enumerate(columns) if column.strip(b"\0")))
+    return found
 
 
 def unpack(data: bytes, which: str) -> bytes:

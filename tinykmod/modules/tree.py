@@ -12,6 +12,7 @@ from tinykmod import core
 from tinykmod.errors import TinykmodError
 from tinykmod.kmod.names import encoded, module_name
 from tinykmod.modules.directory import module_directory
+from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.elf_module import ElfModule
 from tinykmod.modules.files import ModuleFile, find_modules
 
@@ -86,6 +87,14 @@ class ModuleTree:
     def by_name(self) -> dict[str, Module]:
         """The modules by their normalised names."""
         return {module.name: module for module in self.modules}
+
+    @cached_property
+    def classes(self) -> dict[str, DriverClass]:
+        """Each module's name -> its driver classes."""
+        # Imported here: depmod, which takes less than half a second, has no use for them.
+        from tinykmod.modules.classes import driver_class
+
+        return {module.name: driver_class(module) for module in self.modules}
 
     def read(self, module: Module) -> bytes:
         """The contents of one of its modules, decompressed. Raises OSError, ModuleFormatError."""
