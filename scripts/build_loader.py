@@ -55,7 +55,8 @@ COMPILE_FLAGS = [
     "-Wno-unused-variable",
     "-Wno-unknown-warning-option",
 ]
-LINK_FLAGS = ["-static", "-Wl,--gc-sections"]
+# -fno-sanitize: or zig first compiles a runtime for what is trapped, a minute an architecture, and links none of it.
+LINK_FLAGS = ["-static", "-Wl,--gc-sections", "-fno-sanitize=undefined"]
 
 
 class BuildError(Exception):
@@ -118,10 +119,17 @@ def python_headers(include: Path, directory: Path) -> Path:
 
 
 def build(
-    arch: str, output: Path, *, source: Path = CEXT / "loader.pyx", cc: str | None = None, objects: Path | None = None
+    arch: str,
+    output: Path,
+    *,
+    source: Path = CEXT / "loader.pyx",
+    cc: str | None = None,
+    objects: Path | None = None,
+    c_file: Path | None = None,
 ) -> Path:
     """Build SOURCE for ARCH as the static program OUTPUT, written beside and renamed.
 
+    C_FILE is what generate_c() has made of SOURCE, where that has been done.
     For the gates of scripts/check_loader.py the object file and a program with its symbols are kept in OBJECTS
     where given: STEM-ARCH.o and STEM-ARCH.symbols. Raises BuildError.
     """
@@ -131,7 +139,7 @@ def build(
         raise BuildError(f"{include}/Python.h: not there; install Python's headers (Debian: python3-dev)")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tinykmod-build-") as scratch:
-        c_file = generate_c(source, Path(scratch))
+        c_file = c_file or generate_c(source, Path(scratch))
         kept = objects or Path(scratch)
         kept.mkdir(parents=True, exist_ok=True)
         object_file = kept / f"{source.stem}-{arch}.o"
@@ -154,17 +162,20 @@ def main() -> int:
     parser.add_argument("--cc", help="a compiler to use instead of ziglang, e.g. musl-gcc")
     parser.add_argument("-o", "--output", type=Path, help="default: tinykmod/loaders/tinykmod-ARCH")
     parser.add_argument("--objects", type=Path, help="keep the object files here")
+    parser.add_argument("--c-file", type=Path, help="what cython has made of cext/loader.pyx (default: it is run)")
     args = parser.parse_args()
     wanted = args.arch or [platform.machine()]
-    for arch in TARGETS if "all" in wanted else wanted:
-        output = args.output or LOADERS / f"tinykmod-{arch}"
+    with tempfile.TemporaryDirectory(prefix="tinykmod-c-") as scratch:
         try:
-            build(arch, output, cc=args.cc, objects=args.objects)
+            c_file = args.c_file or generate_c(CEXT / "loader.pyx", Path(scratch))
+            for arch in TARGETS if "all" in wanted else wanted:
+                output = args.output or LOADERS / f"tinykmod-{arch}"
+                build(arch, output, cc=args.cc, objects=args.objects, c_file=c_file)
+                data = output.read_bytes()
+                print(f"{output}: {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
         except BuildError as error:
             print(f"build_loader: {error}", file=sys.stderr)
             return 1
-        data = output.read_bytes()
-        print(f"{output}: {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,9 @@ from tinykmod.cache import cache_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "scripts/build_loader.py"
+sys.path.insert(0, str(SCRIPT.parent))
+
+import build_loader  # noqa: E402
 
 
 @cache
@@ -28,6 +32,16 @@ def directory() -> Path:
     return place
 
 
+def translated() -> Path:
+    """The C file, which is the same for every architecture and takes longer than to compile it."""
+
+    def make(beside: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=beside.parent) as scratch:
+            build_loader.generate_c(build_loader.CEXT / "loader.pyx", Path(scratch)).rename(beside)
+
+    return once(directory() / "loader.c", make)
+
+
 def loader_for(arch: str) -> Path:
     """The program; beside it are loader-ARCH.o and loader-ARCH.symbols, for the gates.
 
@@ -35,7 +49,7 @@ def loader_for(arch: str) -> Path:
     """
 
     def make(beside: Path) -> None:
-        words = ["--arch", arch, "-o", beside, "--objects", directory()]
+        words = ["--arch", arch, "-o", beside, "--objects", directory(), "--c-file", translated()]
         done = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith(f"{beside}: {beside.stat().st_size} bytes, sha256 ")

@@ -237,6 +237,10 @@ cdef void boot_loop(Loader* loader, Root* root, int events) noexcept nogil:
             else:
                 boot_rescue(loader, root, events)
         if mounted:
+            if loader.have_modules and loader.jobs > 1:
+                engine_feed(loader)
+            elif loader.have_modules and load_next(loader):
+                continue
             until = engine_drained(loader)
             if until == 0:
                 if loader.have_modules and requested_after(loader):

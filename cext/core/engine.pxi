@@ -6,7 +6,9 @@
 cdef enum:
     # The urgency of a module, its upper byte: what leads to the root, then the display, then the rest. Of disks'
     # drivers that whose device another driver made (virtio_blk, sd_mod) is nearer to a disk than a controller is.
-    # Once the root is there, displays have the disks' place, and other disks come behind USB.
+    # Once the root is there, displays have the disks' place, and other disks come behind USB. Once it is mounted,
+    # nothing but displays is started.
+    URGENT_DISPLAY = 12  # the root is mounted
     URGENT_ROOT = 11  # the root is there, and its filesystem is missing
     URGENT_PLANNED = 10  # the plan's chain to the root
     URGENT_DISK = 9
@@ -320,13 +322,19 @@ cdef void engine_feed(Loader* loader) noexcept nogil:
     while loader.n_taken < loader.n_wanted:
         wanted = loader.wanted + loader.n_taken
         loader.n_taken += 1
+        if loader.closing:
+            if load_display(loader, wanted.module):
+                engine_want(loader, wanted.module, WHY_MODALIAS, loader.texts + wanted.by,
+                            <uint32_t>URGENT_DISPLAY << URGENCY_SHIFT)
+            continue
         if loader.index.modules[wanted.module].flags & MODULE_FLAG_HASH and is_none(loader.hash):
             loader.hash = loader.n_taken - 1
             continue
         engine_want(loader, wanted.module, WHY_MODALIAS, loader.texts + wanted.by, engine_urgency(loader, wanted))
-    engine_hash(loader)
+    if not loader.closing:
+        engine_hash(loader)
     loader.held = False
-    while not loader.closing and engine_feed_one(loader):
+    while engine_feed_one(loader):
         pass
     engine_yield(loader)
 
@@ -357,19 +365,22 @@ cdef bint engine_feed_one(Loader* loader) noexcept nogil:
     # Settle one module's fate, or have a worker do so. False: no worker is free, or nothing is ready. What leads to
     # the root may have one worker more than the others, so that those which wait for some device do not hold it up.
     cdef uint32_t module
-    cdef uint32_t least = 0
+    cdef uint32_t least = <uint32_t>URGENT_DISPLAY << URGENCY_SHIFT if loader.closing else 0
     cdef Worker* worker = pool_free(loader, loader.jobs)
+    if loader.closing and seam_now() - loader.mounted >= loader.drain:
+        return False
     if worker == NULL:
-        least = <uint32_t>URGENT_DISK << URGENCY_SHIFT
+        if not loader.closing:
+            least = <uint32_t>URGENT_DISK << URGENCY_SHIFT
         worker = pool_free(loader, loader.jobs + 1)
     if worker == NULL:
         return False
     module = engine_next(loader, least, READY)
     if is_none(module) and engine_running(loader) == 0:
         # Nothing can get ready any more: a circle, of softdeps or, in a damaged index, of any kind.
-        module = engine_next(loader, 0, WAITS_SOFT)
+        module = engine_next(loader, least, WAITS_SOFT)
         if is_none(module):
-            module = engine_next(loader, 0, WAITS_HARD)
+            module = engine_next(loader, least, WAITS_HARD)
     if is_none(module):
         return False
     loader.held = not engine_room(loader, loader.tasks[module].urgency)
@@ -398,7 +409,7 @@ cdef bint engine_room(Loader* loader, uint32_t urgency) noexcept nogil:
     cdef bint computing = False
     cdef int64_t now = seam_now()
     cdef const Worker* worker
-    if loader.equal:
+    if loader.equal or loader.closing:
         return True
     for i in range(loader.n_workers):
         worker = loader.workers + i
@@ -529,16 +540,27 @@ cdef void engine_answers(Loader* loader) noexcept nogil:
 
 
 cdef void engine_close(Loader* loader) noexcept nogil:
-    # Start nothing more: the root is mounted. What was planned is dropped, and the trace names it.
+    # The root is mounted: of what was planned only what a display needs is still started, as the root's init is to
+    # find it. The rest is dropped.
+    cdef uint32_t i
+    loader.closing = True
+    engine_yield(loader)
+    for i in range(loader.n_taken):
+        if load_display(loader, loader.wanted[i].module):
+            engine_raise(loader, loader.wanted[i].module, <uint32_t>URGENT_DISPLAY << URGENCY_SHIFT)
+    engine_drop(loader, URGENT_DISPLAY)
+
+
+cdef void engine_drop(Loader* loader, uint32_t level) noexcept nogil:
+    # Start nothing more that is less urgent than LEVEL; the trace names it.
     cdef uint32_t i
     cdef const Step* step
     cdef Task* task
-    loader.closing = True
-    engine_yield(loader)
     for i in range(loader.n_settled, loader.plan.n_steps):
         step = loader.plan.steps + i
         task = loader.tasks + step.module
-        if loader.states[step.module] != MODULE_NEW:
+        if (loader.states[step.module] != MODULE_NEW or not loader.plan.visited[step.module]
+                or task.urgency >= level << URGENCY_SHIFT):
             continue
         # The user may yet ask for it by name.
         loader.plan.visited[step.module] = 0
@@ -571,7 +593,7 @@ cdef int64_t engine_drained(Loader* loader) noexcept nogil:
 
 
 cdef void engine_leave(Loader* loader) noexcept nogil:
-    # Name what is still under way, and let the other workers end.
+    # Name what is still under way and what it kept from being started, and let the other workers end.
     cdef uint32_t i
     cdef Worker* worker
     cdef Task* task
@@ -595,4 +617,5 @@ cdef void engine_leave(Loader* loader) noexcept nogil:
             trace_number(loader, b"worker", i + 1)
             trace_number(loader, b"dur", seam_now() - worker.begun)
             trace_end(loader)
+    engine_drop(loader, URGENT_DISPLAY + 1)
     pool_end(loader)

@@ -339,6 +339,12 @@ cdef bint load_left_out(const Loader* loader, uint32_t module) noexcept nogil:
             or (loader.gpu == GPU_SKIP and record.classes & DRIVER_CLASS_GPU) or load_filtered(loader, module))
 
 
+cdef bint load_display(const Loader* loader, uint32_t module) noexcept nogil:
+    # Whether MODULE drives a display that the root's init is to find. Behind a hook (core/helper.pxi) is udev.
+    return (loader.gpu == GPU_WAIT and not loader.helper
+            and loader.index.modules[module].classes & DRIVER_CLASS_GPU != 0)
+
+
 cdef uint8_t load_rank(uint16_t classes) noexcept nogil:
     # What leads to the root goes first: buses and disks, then USB hosts, then the display, then the rest.
     if classes & (DRIVER_CLASS_STORAGE | DRIVER_CLASS_BUS):
@@ -370,10 +376,13 @@ cdef void load_want(Loader* loader, const char* modalias, uint32_t kept) noexcep
 
 
 cdef bint load_next(Loader* loader) noexcept nogil:
-    # Load the first of the best rank that is wanted, in this process. False where nothing is.
+    # Load the first of the best rank that is wanted, in this process: a display, once the root is mounted. False where
+    # nothing is.
     cdef uint32_t i
     cdef Wanted* best = NULL
     for i in range(loader.n_wanted):
+        if loader.closing and not load_display(loader, loader.wanted[i].module):
+            continue
         if not loader.wanted[i].done and (best == NULL or loader.wanted[i].rank < best.rank):
             best = loader.wanted + i
     if best == NULL:

@@ -105,7 +105,7 @@ cdef struct Loader:
     char mark[40]  # UUID of the event that is to come back; empty: none is awaited
     bint no_marks  # the kernel sends none
     uint32_t settled  # 1 + the steps of the plan when all loads had ended and all events were read; 0: never yet
-    bint closing  # nothing more is started
+    bint closing  # nothing more is started, but for displays
     uint16_t classes  # of drivers that are loaded; 0: all
     int gpu
     bint no_hash  # rd.tinykmod.hash=off

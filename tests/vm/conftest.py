@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import shutil
 import struct
 import subprocess
@@ -10,14 +11,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
+import guest_machine
 import pytest
 from once import once
+from with_display import LEFT, OWN
 
-from tinykmod.bench.debian import Kernel
+from tinykmod import loaders
+from tinykmod.bench.debian import Kernel, fetch_kernel
 from tinykmod.bench.disk import REPORTING_INIT, make_root_disk
-from tinykmod.bench.machines import VIRTIO_BLK
-from tinykmod.bench.qemu import BootResult, boot
+from tinykmod.bench.machines import VIRTIO_BLK, Machine
+from tinykmod.bench.qemu import BootResult, boot, unpack_vmlinux
 from tinykmod.image import cpio
 from tinykmod.index.schema import checksum
 from tinykmod.modules.compression import decompress
@@ -52,10 +57,11 @@ MODULES_LOAD = {
 
 @pytest.fixture(scope="session")
 def image(kernel: Kernel, run_tinykmod: Callable, shared_dir: Path) -> Path:
-    """The initramfs that `tinykmod initramfs` makes of Debian's kernel, with nothing chosen."""
+    """The initramfs that `tinykmod initramfs` makes of Debian's kernel: every driver of disks and displays."""
 
     def make(path: Path) -> None:
-        done = run_tinykmod("initramfs", "-b", kernel.root, "-o", path, kernel.release)
+        words = ("--class", "storage,gpu", "--no-firmware", "-o", path, kernel.release)
+        done = run_tinykmod("initramfs", "-b", kernel.root, *words)
         assert done.returncode == 0, done.stderr
 
     return once(shared_dir / "initramfs.img", make)
@@ -144,6 +150,66 @@ def start(vmlinux: Path, image: Path) -> Callable[..., BootResult]:
                     **{"machine": VIRTIO_BLK, "timeout": 90, **arguments})  # fmt: skip
 
     return run
+
+
+class Debian(NamedTuple):
+    """A kernel, its generic image, and how both are started: start(machine, image, *words)."""
+
+    kernel: Kernel
+    generic: Path
+    start: Callable[..., BootResult]
+
+
+@pytest.fixture(scope="session")
+def telling_root(busybox: Path, shared_dir: Path) -> Path:
+    """A root disk of UUID with guest_machine's INIT."""
+    return once(
+        shared_dir / "telling.img",
+        lambda path: guest_machine.make_disk(path, uuid=UUID, busybox=busybox, loader=loaders.find()),
+    )
+
+
+@pytest.fixture(scope="session")
+def debian(kernel, vmlinux, image, telling_root, run_tinykmod: Callable, shared_dir: Path) -> Callable[[str], Debian]:
+    """debian(version): that kernel of Debian's."""
+
+    def of(kernel: Kernel, vmlinux: Path, generic: Path) -> Debian:
+        def start(machine: Machine, initrd: Path, *words: str) -> BootResult:
+            append = " ".join([f"root=UUID={UUID}", *words])
+            return boot(vmlinux, initrd, append=append, disks=[telling_root], machine=machine, timeout=180)
+
+        return Debian(kernel, generic, start)
+
+    def make(version: str) -> Debian:
+        if version == "6.1":
+            return of(kernel, vmlinux, image)
+        other = fetch_kernel(f"linux-image-{version}-amd64")
+
+        def build(path: Path) -> None:
+            words = ("--class", "storage,gpu", "--compress", "none", "--no-firmware", "-o", path, other.release)
+            done = run_tinykmod("initramfs", "-b", other.root, *words)
+            assert (done.returncode, done.stderr) == (0, "")
+
+        unpacked = shared_dir / f"vmlinux-{version}"
+        once(unpacked, lambda path: path.write_bytes(unpack_vmlinux(other.vmlinuz)))
+        return of(other, unpacked, once(shared_dir / f"generic-{version}.img", build))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def booted(debian, shared_dir: Path) -> Callable[[str, Machine], BootResult]:
+    """booted(version, machine): a boot of the generic image, once a session."""
+
+    def make(version: str, machine: Machine) -> BootResult:
+        def run(path: Path) -> None:
+            words = [LEFT] if machine.args == OWN else []
+            words += [guest_machine.TELL_ALL] if (version, machine.args) == ("6.1", OWN) else []
+            path.write_bytes(pickle.dumps(debian(version).start(machine, debian(version).generic, *words)))
+
+        return pickle.loads(once(shared_dir / f"booted-{version}-{machine.name}", run).read_bytes())
+
+    return make
 
 
 class Archive:

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import errno
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import guest_machine
 import pytest
 from foreign_loader import loader_for
 from once import once
 from test_root import UUID, events, reached
 
 from tinykmod.bench.debian import Kernel, fetch_busybox, fetch_kernel
-from tinykmod.bench.disk import REPORTING_INIT, make_disk_of
 from tinykmod.bench.machines import AARCH64, ARM64_MMIO, ARM64_PCI, ARM_MMIO, Machine
 from tinykmod.bench.qemu import BootResult, boot
 
 pytestmark = pytest.mark.vm
-
-BEGIN, END = "--- snapshot ---", "--- end of snapshot ---"
-#: There is no Python on the root: the loader tells what machine it is.
-INIT = REPORTING_INIT.replace("$bb sync\n", f"echo '{BEGIN}'\n/sbin/tinykmod snapshot\necho '{END}'\n$bb sync\n")
 
 
 class Board(NamedTuple):
@@ -35,7 +30,7 @@ class Board(NamedTuple):
 
     def start(self, image: Path, machine: Machine, smp: int = 1) -> BootResult:
         return boot(self.kernel.vmlinuz, image, machine=machine, disks=[self.disk], append=f"root=UUID={UUID}",
-                    timeout=240, stop_on=f"^{END}$", smp=smp)  # fmt: skip
+                    timeout=240, stop_on=f"^{guest_machine.SNAPSHOT_END}$", smp=smp)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -45,17 +40,6 @@ def board(run_tinykmod: Callable, shared_dir: Path) -> Callable[[str, str, str],
     def make(meta: str, debian: str, arch: str) -> Board:
         kernel, busybox, loader = fetch_kernel(meta, debian), fetch_busybox(debian), loader_for(arch)
 
-        def fill(path: Path) -> None:
-            tree = path.with_name(f"tree-{arch}")
-            for name in ("bin", "sbin", "dev", "proc", "sys", "run"):
-                (tree / name).mkdir(parents=True)
-            shutil.copy(loader, tree / "sbin/tinykmod")
-            shutil.copy(busybox, tree / "bin/busybox")
-            (tree / "sbin/init").write_text(INIT)
-            for program in ("bin/busybox", "sbin/init"):
-                (tree / program).chmod(0o755)
-            make_disk_of(path, tree, uuid=UUID, size_mib=16)
-
         def image(name: str, *words: str | Path) -> Path:
             def build(path: Path) -> None:
                 done = run_tinykmod("initramfs", "-b", kernel.root, *words, "--no-firmware", "-o", path,
@@ -64,7 +48,11 @@ def board(run_tinykmod: Callable, shared_dir: Path) -> Callable[[str, str, str],
 
             return once(shared_dir / f"{name}-{arch}.img", build)
 
-        return Board(kernel, once(shared_dir / f"root-{arch}.img", fill), image)
+        disk = once(
+            shared_dir / f"root-{arch}.img",
+            lambda path: guest_machine.make_disk(path, uuid=UUID, busybox=busybox, loader=loader),
+        )
+        return Board(kernel, disk, image)
 
     return make
 
@@ -80,7 +68,7 @@ def booted(result: BootResult, device: str) -> tuple[dict[str, Any], set[str]]:
     loads = events(result, "module")
     # What is for another processor is no fault.
     assert {event["result"] for event in loads} <= {0, -errno.ENODEV}
-    taken = json.loads("\n".join(result.lines[result.lines.index(BEGIN) + 1 : result.lines.index(END)]))
+    taken = guest_machine.snapshot(result.lines)
     assert taken["root"]["blocks"][0]["name"] == device.removeprefix("/dev/")
     return taken, {event["name"] for event in loads if event["result"] == 0}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from once import once
-from test_boot import UUID, events, loads, reached_root
+from test_boot import UUID, events, loads
 
 from tinykmod.bench.disk import DMESG_END, TELL_AND_END
 from tinykmod.bench.machines import NO_DISK, REFERENCE
@@ -149,14 +149,6 @@ def test_the_limit_holds_for_all_modules_too_and_what_hangs_is_named(run):
     assert report(result).keys() >= {"loaded", "failed", "without_driver", "deferred", "firmware"}
     assert "disks" not in report(result)
     assert "no disk has appeared" not in " ".join(said(result))
-
-
-def test_the_boot_tells_when_all_has_settled(start, disk):
-    result = start(f"root=UUID={UUID} rootdelay=12", disk(), machine=REFERENCE)
-    assert reached_root(result)
-    settled, mounted = (events(result, name)[-1]["t"] for name in ("settled", "mounted"))
-    own = [event for event in events(result, "module") if event["why"] != "request"]
-    assert max(event["t"] + event["dur"] for event in own if event["t"] < mounted - 1e9) < settled < mounted
 
 
 def test_without_any_root_the_report_waits_for_what_is_there(start, disk):

@@ -10,9 +10,11 @@ from itertools import pairwise
 
 import pytest
 from test_boot import UUID, events, loads, reached_root
+from test_root import VIRTIO_SCSI
+from with_display import MACHINES
 
 from tinykmod.bench.disk import DMESG_END, SENTINEL
-from tinykmod.bench.machines import NO_DISK, NVME, REFERENCE, Machine
+from tinykmod.bench.machines import NO_DISK, REFERENCE, Machine
 from tinykmod.index.reader import Index
 
 pytestmark = pytest.mark.vm
@@ -47,7 +49,8 @@ def needs_came_first(result, index):
 def test_modules_load_beside_each_other_each_after_what_it_needs(start, disk, index):
     # The root is mounted so late that all that matches is loaded by then; on two processors.
     machine = with_all_that_a_processor_can_have(REFERENCE)
-    result = start(f"{ROOT} rootdelay=25", disk(), machine=machine, smp=2, timeout=180)
+    words = f"{ROOT} rootdelay=25 rd.tinykmod.gpu=skip"
+    result = start(words, disk(), machine=machine, smp=2, timeout=180)
     assert reached_root(result)
     assert needs_came_first(result, index)
     found = loads(result)
@@ -62,11 +65,15 @@ def test_modules_load_beside_each_other_each_after_what_it_needs(start, disk, in
     assert found["virtio_pci"]["t"] <= found["sha256_ssse3"]["t"]
     later = [event for event in found.values() if event["t"] > found["sha256_ssse3"]["t"] and event["worker"]]
     assert len(later) > len(found) / 4
+    # The end of it all is told.
+    settled, mounted = (events(result, name)[-1]["t"] for name in ("settled", "mounted"))
+    own = [event for event in found.values() if event["why"] != "request"]
+    assert max(event["t"] + event["dur"] for event in own if event["t"] < mounted - 1e9) < settled < mounted
 
-def test_a_plan_is_followed_before_a_device_is_looked_at(start, disk, kernel, run_tinykmod, tmp_path):
-    first = start(ROOT, disk())
+
+def test_a_plan_is_followed_before_a_device_is_looked_at(start, disk, booted, kernel, run_tinykmod, tmp_path):
     trace = tmp_path / "trace.jsonl"
-    trace.write_text("".join(json.dumps(event) + "\n" for event in first.trace))
+    trace.write_text("".join(json.dumps(event) + "\n" for event in booted("6.1", MACHINES[0][0]).trace))
     plan, image = tmp_path / "plan", tmp_path / "planned.img"
     done = run_tinykmod("profile", trace, "-o", plan)
     assert done.returncode == 0, done.stderr
@@ -92,24 +99,28 @@ def test_a_plan_is_followed_before_a_device_is_looked_at(start, disk, kernel, ru
 
     # On another machine it costs no more than its modules' time; what it asks for is told as it is.
     words = f"{ROOT} rootdelay=4 rd.driver.blacklist=virtio_blk"
-    other = start(words, disk(), initrd=image, machine=with_all_that_a_processor_can_have(NVME))
+    other = start(words, disk(), initrd=image, machine=with_all_that_a_processor_can_have(VIRTIO_SCSI))
     assert reached_root(other)
-    assert events(other, "mounted")[0]["device"] == "/dev/nvme0n1"
+    assert events(other, "mounted")[0]["device"] == "/dev/sda"
     found = loads(other)
-    assert (found["virtio_pci"]["why"], found["nvme"]["why"]) == ("plan", "modalias")
+    assert (found["virtio_pci"]["why"], found["virtio_scsi"]["why"]) == ("plan", "modalias")
     assert "virtio_blk" not in found
 
 
-def test_the_root_is_not_kept_waiting_and_the_rest_is_left_to_it(start, disk):
-    result = start(ROOT, disk(), machine=REFERENCE)
+def test_the_root_is_not_kept_waiting_and_all_but_displays_is_left_to_it(start, disk, index):
+    result = start(f"{ROOT} rootwait", disk(), machine=REFERENCE)
     assert reached_root(result)
+    assert events(result, "root")[0]["device"].startswith("/dev/vd")
     [mounted] = events(result, "mounted")
-    dropped = {event["name"] for event in events(result, "dropped")}
+    found, dropped = loads(result), {event["name"] for event in events(result, "dropped")}
     assert dropped
-    assert not dropped & loads(result).keys()
-    # Nothing starts once the root is mounted, and what was under way has ended before the hand-over.
-    assert all(event["t"] < mounted["t"] for event in events(result, "module") if event["worker"])
-    ends = max(event["t"] + event["dur"] for event in events(result, "module"))
+    assert not dropped & found.keys()
+    # Only displays start once the root is mounted, and what was under way has ended before the hand-over.
+    assert {"virtio_gpu", "bochs"} <= found.keys()
+    display = {need for name in ("virtio_gpu", "bochs") for need in (name, *index.module(name).deps)}
+    late = {name for name, event in found.items() if event["worker"] and event["t"] > mounted["t"]}
+    assert late <= display
+    ends = max(event["t"] + event["dur"] for event in found.values())
     assert ends <= events(result, "handover")[0]["t"]
 
 
@@ -127,21 +138,6 @@ def test_classes_that_are_not_named_are_left_alone(start, disk):
     words = f"{ROOT} rd.tinykmod.class=bus,platform rd.tinykmod.timeout=4"
     result = start(words, disk(), stop_on="tinykmod: no disk has appeared")
     assert result.ended == "stop_on", result.tail(40)
-
-
-def test_a_number_of_jobs_that_is_none_is_a_line(start, disk):
-    result = start(f"{ROOT} rd.tinykmod.jobs=17", disk())
-    assert reached_root(result)
-    assert any("rd.tinykmod.jobs 17: is no number from 1 to 16" in text for _, text in result.dmesg)
-
-
-def test_a_dependency_that_fails_fails_what_needs_it(start, disk, damaged):
-    image = damaged(lambda archive: archive.hide("/libata.ko.tkp"))
-    result = start(f"{ROOT} rootdelay=8", disk(), initrd=image)
-    assert reached_root(result)
-    found = loads(result)
-    assert found["libata"]["result"] == -errno.ENOENT
-    assert {found[name]["error"] for name in ("libahci", "ahci")} == {"it needs libata, which was not loaded"}
 
 
 #: tcrypt measures ciphers in its init, here for hours: a module that does not return. It keeps a processor in the
@@ -207,16 +203,6 @@ def test_a_module_that_does_not_return_is_named_and_left(start, disk, hanging):
     assert said == ["tinykmod: module tcrypt: is still in its init; the boot goes on without it"]
     assert {"ahci", "ext4", "lpc_ich"} <= loads(result).keys()
     assert not events(result, "dropped")
-
-
-def test_modules_are_locked_when_asked_for(start, disk):
-    init = """\
-#!/bin/busybox sh
-echo locked $(/bin/busybox cat /proc/sys/kernel/modules_disabled)
-/bin/busybox poweroff -f
-"""
-    assert "locked 1" in start(f"{ROOT} rd.tinykmod.lock=1", disk(init_script=init)).lines
-    assert "locked 0" in start(ROOT, disk(init_script=init)).lines
 
 
 def test_a_crash_of_the_loader_boots_through_the_text_files(start, disk):

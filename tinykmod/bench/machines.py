@@ -29,7 +29,7 @@ class Machine:
     emulator: Emulator = X86_64
 
 
-def _null_disk(device: str, name: str) -> tuple[str, ...]:
+def null_disk(device: str, name: str) -> tuple[str, ...]:
     """A disk of 64 MiB (a power of two, which SD cards must have) that holds nothing and needs no file."""
     blockdev = f"null-co,node-name={name},size={64 << 20},read-zeroes=on"
     return ("-blockdev", blockdev, "-device", f"{device},drive={name}")
@@ -48,16 +48,16 @@ REFERENCE = Machine(
     "reference",
     (
         *_Q35,
-        *_null_disk("nvme,serial=null", "null-nvme"),
-        *_null_disk("ide-hd", "null-ahci"),
+        *null_disk("nvme,serial=null", "null-nvme"),
+        *null_disk("ide-hd", "null-ahci"),
         *("-device", "virtio-scsi-pci"),
-        *_null_disk("scsi-hd", "null-scsi"),
+        *null_disk("scsi-hd", "null-scsi"),
         *("-device", "virtio-gpu-pci", "-device", "bochs-display"),
         *("-device", "qemu-xhci", "-device", "usb-kbd"),
         *("-device", "e1000e", "-device", "virtio-net-pci"),
         *("-device", "virtio-rng-pci", "-device", "virtio-balloon-pci"),
         *("-device", "sdhci-pci"),
-        *_null_disk("sd-card", "null-sd"),
+        *null_disk("sd-card", "null-sd"),
         *("-device", "i6300esb"),
     ),
 )
