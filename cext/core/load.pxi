@@ -376,8 +376,8 @@ cdef void load_want(Loader* loader, const char* modalias, uint32_t kept) noexcep
 
 
 cdef bint load_next(Loader* loader) noexcept nogil:
-    # Load the first of the best rank that is wanted, in this process: a display, once the root is mounted. False where
-    # nothing is.
+    # Load the first of the best rank that is wanted, in this process: a display, once the root is mounted. False
+    # where nothing is.
     cdef uint32_t i
     cdef Wanted* best = NULL
     for i in range(loader.n_wanted):

@@ -23,7 +23,14 @@ from build_loader import TARGETS
 QEMU = {"armv7l": "arm", "i686": "i386"}
 
 
-@pytest.mark.parametrize("arch", [arch for arch in TARGETS if arch != platform.machine()])
+#: Those that tests/vm/test_boards.py boots: here one of 64 and one of 32 bits. The others take minutes to compile.
+BOOTED = ("aarch64", "armv7l")
+
+
+@pytest.mark.parametrize("arch", [
+    pytest.param(arch, marks=() if arch in BOOTED else pytest.mark.loaders)
+    for arch in TARGETS if arch != platform.machine()
+])  # fmt: skip
 def test_loader_of_another_architecture(arch: str, kernel_index: Path, kernel: Kernel) -> None:
     """What it says of the same index and the same module is what this machine's says: no layout is another's."""
     program = loader_for(arch)

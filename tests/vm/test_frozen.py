@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tinykmod.bench.disk import SENTINEL
 from tinykmod.cli import main
 from tinykmod.image import cpio
+
+pytestmark = pytest.mark.vm
 
 
 def test_one_file_boots_to_a_root_that_asks_for_modules_by_name(kernel, start, vfat_disk, tmp_path):
