@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from foreign_loader import SCRIPT, loader_for
+from foreign_loader import BOOTED, SCRIPT, loader_for
 
 from tinykmod import loaders
 from tinykmod.bench.debian import Kernel
@@ -21,10 +21,6 @@ from build_loader import TARGETS
 
 #: What QEMU calls an architecture, where it is another name than the kernel's.
 QEMU = {"armv7l": "arm", "i686": "i386"}
-
-
-#: Those that tests/vm/test_boards.py boots: here one of 64 and one of 32 bits. The others take minutes to compile.
-BOOTED = ("aarch64", "armv7l")
 
 
 @pytest.mark.parametrize("arch", [

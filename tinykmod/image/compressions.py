@@ -62,7 +62,7 @@ def compressor(name: str, out: BinaryIO) -> Iterator[cpio.Writer]:
         with lzma.LZMAFile(out, "wb", check=lzma.CHECK_CRC32) as packed:
             yield packed
     else:
-        # However many threads there are, so that it is threads, the bytes are the same.
+        # The bytes are the same for any number of threads but 0.
         zstd = zstandard.ZstdCompressor(ZSTD_LEVEL, threads=os.cpu_count() or 1)
         with zstd.stream_writer(out, closefd=False) as packed:
             yield packed
