@@ -54,7 +54,7 @@ def site(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(loaders.find(), site / "tinykmod/loaders")
         for extension in Path(tinykmod.__file__).parent.glob("_core*.so"):
             shutil.copy(extension, site / "tinykmod")  # without it all is slower
-        for package in ("elftools", "pyasn1", "pyasn1_modules", "shtab", "zstandard"):
+        for package in ("elftools", "lz4", "pyasn1", "pyasn1_modules", "shtab", "zstandard"):
             spec = importlib.util.find_spec(package)
             assert spec and spec.submodule_search_locations
             shutil.copytree(spec.submodule_search_locations[0], site / package)
