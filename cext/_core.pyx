@@ -25,5 +25,6 @@ include "depmod/files.pxi"    # depmod's files
 
 include "faces/index.pxi"
 include "faces/elf.pxi"
+include "faces/matcher.pxi"
 include "faces/packed.pxi"
 include "faces/depmod.pxi"

@@ -7,6 +7,7 @@ import string
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from examples import example
@@ -15,10 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_tree import RELEASE, make_tree
 
+from tinykmod import core
 from tinykmod.bench.debian import Kernel
+from tinykmod.errors import TinykmodError
 from tinykmod.index.compiler import compile_index
 from tinykmod.index.matcher import Nodes, Pattern, Search
 from tinykmod.index.reader import Index
+from tinykmod.index.schema import NONE
 from tinykmod.kmod.config import read_config
 from tinykmod.kmod.glob import glob
 from tinykmod.kmod.names import normalise_modalias, normalise_pattern
@@ -241,6 +245,30 @@ def test_matcher_finds_what_fnmatch_finds(patterns: list[str], names: list[str])
         assert set(values) == {number for number, pattern in enumerate(patterns) if reference(pattern, name)}
         for number, spelled in values.items():
             assert spelled.decode() == patterns[number]
+
+
+@settings(max_examples=400)
+@given(st.lists(st.text("ab-_*?[]!\\\xe4", max_size=8) | st.sampled_from(["*-" * 300, "*_" * 299]), max_size=12))
+def test_both_builders_make_the_same_matcher(patterns: list[str]) -> None:
+    def made() -> object:
+        strings: list[bytes] = []
+
+        def intern(text: bytes) -> int:
+            strings.append(text)
+            return len(strings)
+
+        nodes = Nodes(intern)
+        try:
+            nodes.add(Pattern("ab*", NONE) for _ in range(2))
+            root = nodes.add(Pattern(pattern, number) for number, pattern in enumerate(patterns))
+        except TinykmodError as error:
+            return str(error)
+        return root, nodes.nodes, nodes.values, nodes.stars, strings
+
+    assert core.extension is not None
+    with mock.patch.object(core, "extension", None):
+        twin = made()
+    assert made() == twin
 
 
 @settings(max_examples=300)

@@ -7,7 +7,7 @@ import hashlib
 import re
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import filterfalse, starmap
+from itertools import chain, filterfalse, starmap
 from pathlib import Path
 
 from tinykmod.errors import TinykmodError
@@ -47,6 +47,9 @@ from tinykmod.trace.plan import Plan
 #: (pre, post, weak) as modules' names.
 _Soft = tuple[list[str], list[str], list[str]]
 _NO_SOFT: _Soft = ([], [], [])
+#: Where a row of MODULES has what its softdeps set.
+_AT_SOFT = list(MODULE).index("soft")
+_SOFT = slice(list(MODULE).index("n_pre"), list(MODULE).index("n_weak") + 1)
 
 
 class _Strings:
@@ -167,13 +170,23 @@ class _Parts:
         self.positions = {module.name: position for position, module in enumerate(self.modules)}
         self.strings = _Strings()
         self.release = self.strings.text(tree.release)
-        self.nodes = Nodes(self.strings.add)
+        nodes = Nodes(self.strings.add)
         builtin = sorted(set(tree.builtin), key=encoded)
         config, own, built = self._patterns(compiler, {name: position for position, name in enumerate(builtin)})
-        self.roots = [self.nodes.add(config), self.nodes.add(own), self.nodes.add(built)]
-        self.by_name = [self.positions[name] for name in sorted(self.positions, key=encoded)]
-        self.builtins = [self.strings.text(name) for name in builtin]
-        self.statements = list(self._statements(compiler.config))
+        self.roots = [nodes.add(config), nodes.add(own), nodes.add(built)]
+        self.stars = nodes.stars
+        by_name = [self.positions[name] for name in sorted(self.positions, key=encoded)]
+        builtins = [self.strings.text(name) for name in builtin]
+        statements = list(self._statements(compiler.config))
+        self.rows, self.links = compiler.modules(self)
+        self.sections = {
+            Section.STRINGS: (len(self.strings.data), bytes(self.strings.data)),
+            Section.BY_NAME: (len(by_name), compiler.words(by_name)),
+            Section.NODES: (len(nodes.nodes), compiler.pack(NODE, nodes.nodes)),
+            Section.VALUES: (len(nodes.values), compiler.pack(VALUE, nodes.values)),
+            Section.BUILTINS: (len(builtins), compiler.words(builtins)),
+            Section.STATEMENTS: (len(statements), compiler.pack(STATEMENT, statements)),
+        }
 
     def _patterns(self, compiler: _Compiler, builtin: Mapping[str, int]) -> tuple[Iterable[Pattern], ...]:
         config = compiler.config
@@ -257,18 +270,13 @@ class _Compiler:
 
     def file(self, parts: _Parts, soft: Mapping[str, _Soft], whole: Index | None = None) -> bytes:
         """The whole index. WHOLE, which knows the tree's aliases, tells what of the plan leads to the root."""
-        rows, links = self._modules(parts, soft)
+        rows, links = self._with_softdeps(parts, soft)
         planned = list(self._planned(parts, soft, whole)) if whole is not None else []
         sections = {
-            Section.STRINGS: (len(parts.strings.data), bytes(parts.strings.data)),
-            Section.MODULES: (len(rows), self._pack(MODULE, rows)),
-            Section.BY_NAME: (len(parts.by_name), self._words(parts.by_name)),
-            Section.LINKS: (len(links), self._words(links)),
-            Section.NODES: (len(parts.nodes.nodes), self._pack(NODE, parts.nodes.nodes)),
-            Section.VALUES: (len(parts.nodes.values), self._pack(VALUE, parts.nodes.values)),
-            Section.BUILTINS: (len(parts.builtins), self._words(parts.builtins)),
-            Section.STATEMENTS: (len(parts.statements), self._pack(STATEMENT, parts.statements)),
-            Section.PLAN: (len(planned), self._pack(PLANNED, planned)),
+            **parts.sections,
+            Section.MODULES: (len(rows), self.pack(MODULE, rows)),
+            Section.LINKS: (len(links), self.words(links)),
+            Section.PLAN: (len(planned), self.pack(PLANNED, planned)),
         }
         table = struct.calcsize(self.order + layout(TABLE))
         header = struct.Struct(self.order + layout(HEADER))
@@ -285,15 +293,15 @@ class _Compiler:
         def head(total: int, weighted: int) -> bytes:
             return header.pack(
                 MAGIC, BYTE_ORDER, VERSION, len(body), total, weighted, self._digest(), parts.release,
-                int(self.classes), *parts.roots, parts.nodes.stars,
+                int(self.classes), *parts.roots, parts.stars,
             )  # fmt: skip
 
         body[: header.size] = head(0, 0)
         body[: header.size] = head(*checksum(body, self.byteorder))
         return bytes(body)
 
-    def _modules(self, parts: _Parts, soft: Mapping[str, _Soft]) -> tuple[list[list[int]], list[int]]:
-        """The MODULES and LINKS sections."""
+    def modules(self, parts: _Parts) -> tuple[list[list[int]], list[int]]:
+        """The MODULES and LINKS sections of modules without softdeps."""
         renumber = {number: position for position, number in enumerate(parts.chosen)}
         text = parts.strings.text
         links: list[int] = []
@@ -303,27 +311,32 @@ class _Compiler:
             missing = next(filterfalse(renumber.__contains__, closure), None)
             if missing is not None:
                 raise TinykmodError(module.name, f"needs {self.tree.modules[missing].name}, which is left out")
-            deps = [renumber[other] for other in closure]
-            direct = [renumber[other] for other in self.dependencies.direct[number]]
-            around = [
-                [parts.positions[name] for name in part if name in parts.positions]
-                for part in soft.get(module.name, _NO_SOFT)
-            ]
+            direct = self.dependencies.direct[number]
             given = (item.text for item in self.config.options if item.module == module.name)
             options = " ".join(filter(None, given))
             path = self.stored.get(module.name, module.path)
             flags = self._flags(module)
             if path.endswith(packed.SUFFIX) if path != module.path else module.compression:
                 flags |= ModuleFlag.COMPRESSED
-            at = len(links)
-            links += deps + direct
-            at_soft = len(links)
-            links += [other for part in around for other in part]
-            classes = int(self.tree.classes[module.name])
             rows.append([
-                text(module.name), text(path), text(options), at, at_soft, module.size, classes, int(flags),
-                len(deps), len(direct), *map(len, around), 0,
+                text(module.name), text(path), text(options), len(links), 0, module.size,
+                int(self.tree.classes[module.name]), int(flags), len(closure), len(direct), 0, 0, 0, 0,
             ])  # fmt: skip
+            links += [renumber[other] for other in closure]
+            links += [renumber[other] for other in direct]
+        return rows, links
+
+    def _with_softdeps(self, parts: _Parts, soft: Mapping[str, _Soft]) -> tuple[list[list[int]], list[int]]:
+        """The MODULES and LINKS sections; softdeps lie behind all dependencies."""
+        rows, links = parts.rows.copy(), parts.links.copy()
+        for name, around in soft.items():
+            if name in parts.positions:
+                found = [[parts.positions[other] for other in part if other in parts.positions] for part in around]
+                row = rows[parts.positions[name]].copy()
+                row[_AT_SOFT] = len(links)
+                row[_SOFT] = map(len, found)
+                rows[parts.positions[name]] = row
+                links += chain.from_iterable(found)
         return rows, links
 
     def _flags(self, module: Module) -> ModuleFlag:
@@ -403,9 +416,9 @@ class _Compiler:
         plan = encoded(repr(self.plan)) if self.plan.modules else b""
         return hashlib.sha256(self.tree.digest + encoded(repr(said)) + plan).digest()
 
-    def _pack(self, record: dict[str, str], rows: Iterable[Sequence[int]]) -> bytes:
+    def pack(self, record: dict[str, str], rows: Iterable[Sequence[int]]) -> bytes:
         pack = struct.Struct(self.order + layout(record)).pack
         return b"".join(starmap(pack, rows))
 
-    def _words(self, words: Sequence[int]) -> bytes:
+    def words(self, words: Sequence[int]) -> bytes:
         return struct.pack(f"{self.order}{len(words)}I", *words)

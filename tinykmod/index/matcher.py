@@ -14,9 +14,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tinykmod import core
 from tinykmod.errors import ConfigError, TinykmodError
 from tinykmod.index.schema import NONE, NodeKind
 from tinykmod.kmod.glob import glob, in_class
@@ -33,12 +34,11 @@ _ANY = "\u0101"
 _CLASS = 0x200
 _ESCAPED = 0x10000
 _LEAST, _GREATEST = "\0", chr(0x10FFFF)
-#: For str.translate(): from wildcards to symbols; from symbols to how they are spelled, and to what they stand for.
-_WILDCARDS = {ord("*"): _STAR, ord("?"): _ANY}
+#: For str.translate(): from symbols to how they are spelled, and to what they stand for.
 _SPELLING = {
     ord(_STAR): "*", ord(_ANY): "?", **{_ESCAPED + character: f"\\{chr(character)}" for character in range(0x100)}
 }  # fmt: skip
-_MEANING = {_ESCAPED + character: chr(character) for character in range(0x100)}
+MEANING = {_ESCAPED + character: chr(character) for character in range(0x100)}
 
 
 @dataclass
@@ -64,69 +64,51 @@ class Nodes:
         Patterns that kmod refuses (a bracket that is not matched) are left out, as depmod leaves them out.
         """
         classes: dict[str, str] = {}
-        rows = []
+        rows: list[_Row] = []
         for number, pattern in enumerate(patterns):
-            raw = encoded(pattern.text).decode("latin-1")
+            raw = pattern.text if pattern.text.isascii() else encoded(pattern.text).decode("latin-1")
             try:
                 normalised = normalise_pattern(raw)
             except ConfigError:
                 continue
             symbols = _symbols(normalised, classes)
-            written = symbols if raw == normalised else _symbols(raw, classes)
+            # Nearly all are spelled with one character a symbol.
+            written = raw if len(symbols) == len(raw) else _symbols(raw, classes)
             rows.append((symbols, number, written, raw, pattern))
         if not rows:
             return NONE
-        rows.sort(key=lambda row: row[:2])
+        rows.sort()
         spelling = {**_SPELLING, **{ord(symbol): text for text, symbol in classes.items()}}
         root = len(self.nodes)
-        self.nodes.append([0, 0, 0, NodeKind.LITERAL, 0])
-        queue = deque([(root, rows, 0, "")])
-        levels = {root: 0}
-        while queue:
-            parent, items, depth, prefix = queue.popleft()
-            if levels[parent] >= DEEPEST - 1:
-                raise TinykmodError(items[0][3], f"its beginnings are those of more than {DEEPEST} other aliases")
-            groups = _groups(items, depth)
-            self.nodes[parent][1:3] = [len(self.nodes), len(groups)]
-            for key, _, group in groups:
-                for work in self._child(group, key, depth, prefix, spelling):
-                    levels[work[0]] = levels[parent] + 1
-                    queue.append(work)
+        (merge_patterns if core.extension is None else core.extension.merge_patterns)(self, rows, spelling)
         return root
 
-    def _child(
-        self, group: list[_Row], key: int, depth: int, prefix: str, spelling: dict[int, str]
-    ) -> list[_Work]:
-        """Append the node of GROUP, rows alike up to DEPTH and in the next symbol; what is left to do below it."""
-        first, last = group[0][0], group[-1][0]
-        number = len(self.nodes)
-        if first == last:
-            tail = group[0][2][depth:].translate(spelling)
-            self.nodes.append([self._text(tail), len(self.values), len(group), NodeKind.TAIL, key])
-            for _, _, _, raw, pattern in group:
-                self.values.append((pattern.value, 0 if raw == prefix + tail else self._text(raw)))
-            return []
-        symbol = first[depth]
-        end = depth + 1
-        if symbol == _STAR:
-            self.nodes.append([self.stars, 0, 0, NodeKind.STAR, 0])
-            self.stars += 1
-        elif symbol == _ANY:
-            self.nodes.append([0, 0, 0, NodeKind.ANY, 0])
-        elif not _ordinary(symbol):
-            self.nodes.append([self._text(spelling[ord(symbol)]), 0, 0, NodeKind.CLASS, 0])
-        else:
-            while end < len(first) and first[end] == last[end : end + 1] and _ordinary(first[end]):
-                end += 1
-            label = group[0][2][depth:end].translate(_MEANING)
-            self.nodes.append([self._text(label), 0, 0, NodeKind.LITERAL, key])
-        return [(number, group, end, prefix + group[0][2][depth:end].translate(spelling))]
 
-    def _text(self, text: str) -> int:
-        return self.intern(text.encode("latin-1"))
+def merge_patterns(tree: Nodes, rows: list[_Row], spelling: dict[int, str]) -> None:
+    """Add to TREE the nodes of ROWS, which are sorted: their root first, the children of each in a row behind it."""
+    root = len(tree.nodes)
+    tree.nodes.append([0, 0, 0, NodeKind.LITERAL, 0])
+    queue = deque([(root, rows, 0, "")])
+    levels = {root: 0}
+    while queue:
+        parent, items, depth, prefix = queue.popleft()
+        if levels[parent] >= DEEPEST - 1:
+            raise too_deep(items[0][3])
+        groups = _groups(items, depth)
+        tree.nodes[parent][1:3] = [len(tree.nodes), len(groups)]
+        for key, _, group in groups:
+            for work in _child(tree, group, key, depth, prefix, spelling):
+                levels[work[0]] = levels[parent] + 1
+                queue.append(work)
 
 
-#: Normalised symbols, position, symbols as written, text as written, the pattern.
+def too_deep(pattern: str) -> TinykmodError:
+    """That PATTERN leads to deeper than a search would go."""
+    return TinykmodError(pattern, f"its beginnings are those of more than {DEEPEST} other aliases")
+
+
+#: Normalised symbols, position (no two have the same), symbols as written (where each is one character, the text
+#: itself), text as written, the pattern.
 _Row = tuple[str, int, str, str, Pattern]
 #: Node to complete, its rows, how many symbols lie before it, and how those are spelled.
 _Work = tuple[int, list[_Row], int, str]
@@ -147,7 +129,48 @@ def _symbols(text: str, classes: dict[str, str]) -> str:
             return chr(_ESCAPED + ord(token[1]))
         return _STAR if token == "*" else _ANY
 
-    return _SPECIAL.sub(symbol, text) if "[" in text or "\\" in text else text.translate(_WILDCARDS)
+    if "[" in text or "\\" in text:
+        return _SPECIAL.sub(symbol, text)
+    return text.replace("*", _STAR).replace("?", _ANY)
+
+
+def _child(
+    tree: Nodes, group: list[_Row], key: int, depth: int, prefix: str, spelling: dict[int, str]
+) -> list[_Work]:
+    """Append the node of GROUP, rows alike up to DEPTH and in the next symbol; what is left to do below it."""
+    first, last = group[0][0], group[-1][0]
+    number = len(tree.nodes)
+    if first == last:
+        tail = _spelled(group[0], depth, None, spelling)
+        tree.nodes.append([_text(tree, tail), len(tree.values), len(group), NodeKind.TAIL, key])
+        for _, _, _, raw, pattern in group:
+            tree.values.append((pattern.value, 0 if raw == prefix + tail else _text(tree, raw)))
+        return []
+    symbol = first[depth]
+    end = depth + 1
+    if symbol == _STAR:
+        tree.nodes.append([tree.stars, 0, 0, NodeKind.STAR, 0])
+        tree.stars += 1
+    elif symbol == _ANY:
+        tree.nodes.append([0, 0, 0, NodeKind.ANY, 0])
+    elif not _ordinary(symbol):
+        tree.nodes.append([_text(tree, spelling[ord(symbol)]), 0, 0, NodeKind.CLASS, 0])
+    else:
+        while end < len(first) and first[end] == last[end : end + 1] and _ordinary(first[end]):
+            end += 1
+        label = _spelled(group[0], depth, end, MEANING)
+        tree.nodes.append([_text(tree, label), 0, 0, NodeKind.LITERAL, key])
+    return [(number, group, end, prefix + _spelled(group[0], depth, end, spelling))]
+
+
+def _text(tree: Nodes, text: str) -> int:
+    return tree.intern(text.encode("latin-1"))
+
+
+def _spelled(row: _Row, begin: int, end: int | None, spelling: Mapping[int, str]) -> str:
+    """What ROW's symbols from BEGIN to END are by SPELLING."""
+    _, _, written, raw, _ = row
+    return written[begin:end] if written is raw else written[begin:end].translate(spelling)
 
 
 def _ordinary(symbol: str) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -41,7 +42,6 @@ class Module(NamedTuple):
     size: int  # bytes on disk
     elf: ElfModule
     compression: str = ""  # of the file, by its first bytes: gzip, xz, zstd or none
-    digest: bytes = b""  # SHA-256 of the file
 
     def values(self, key: str) -> list[str]:
         """Every value of one modinfo key, in the file's order."""
@@ -64,7 +64,7 @@ class Module(NamedTuple):
 
 
 class ModuleTree:
-    """A tree that was read. `digest` is SHA-256 over the contents of all that was read, whatever the times."""
+    """A tree that was read. `digest` is SHA-256 over all that was found out, whatever the files' times."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ def read_directory(
     modules = read_modules(directory, files, progress)
     total = hashlib.sha256()
     for module in sorted(modules, key=lambda module: module.path):
-        total.update(encoded(f"{module.path}\0") + module.digest)
+        total.update(encoded("\0".join(_said(module))))
     for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
         total.update(hashlib.sha256(_bytes(directory / name)).digest())
     return tree_of(directory, release, modules, total.digest())
@@ -174,17 +174,31 @@ def read_modules(
 
 
 def _read(directory: Path, files: Sequence[ModuleFile]) -> list[Module]:
-    import hashlib
-
     from tinykmod.modules.compression import compression, decompress
 
+    found: list[tuple[int, ElfModule] | None] = [None] * len(files)
+    if core.extension is not None and read_elf is core.extension.read_elf:
+        found = core.extension.read_elf_files([os.fsencode(directory / file.path) for file in files])
     read = []
-    for file in files:
+    for file, known in zip(files, found, strict=True):
+        if known is not None:
+            read.append(Module(file.name, file.path, *known))
+            continue
         path = directory / file.path
         raw = path.read_bytes()
         elf = read_elf(decompress(raw, str(path)), str(path))
-        read.append(Module(file.name, file.path, len(raw), elf, compression(raw), hashlib.sha256(raw).digest()))
+        read.append(Module(file.name, file.path, len(raw), elf, compression(raw)))
     return read
+
+
+def _said(module: Module) -> Iterator[str]:
+    """What an index of the module is made from."""
+    yield from (module.path, str(module.size))
+    yield from itertools.chain.from_iterable(module.elf.modinfo)
+    for symbols in module.elf.exports, module.elf.imports:
+        yield ""
+        yield from symbols
+    yield ""
 
 
 def _bytes(path: Path) -> bytes:
