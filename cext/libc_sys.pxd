@@ -78,6 +78,9 @@ cdef extern from "<sys/mman.h>" nogil:
     int munmap(void* address, size_t n)
     int memfd_create(const char* name, unsigned int flags)
 
+cdef enum:
+    MFD_NOEXEC_SEAL = 8  # include/uapi/linux/memfd.h; C libraries before glibc 2.38 do not name it
+
 cdef extern from "<sys/mount.h>" nogil:
     enum: MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_SYNCHRONOUS, MS_DIRSYNC, MS_NOATIME, MS_NODIRATIME
     enum: MS_RELATIME, MS_STRICTATIME, MS_LAZYTIME, MS_MOVE, MNT_DETACH

@@ -356,6 +356,24 @@ cdef uint8_t load_rank(uint16_t classes) noexcept nogil:
     return 3
 
 
+cdef extern from *:
+    """
+    /* Modaliases of buses on which nothing is but what a driver found, be it built into the kernel. */
+    static const char* const FOUND_BY_DRIVERS[] = {"virtio:", "scsi:", "mmc:", "usb:", "vmbus:", "xen:", 0};
+    """
+    const char* const* FOUND_BY_DRIVERS
+
+
+cdef bint load_made(const Loader* loader, const char* modalias) noexcept nogil:
+    # Whether a driver made the device of MODALIAS.
+    cdef const char* const* bus = FOUND_BY_DRIVERS
+    while not loader.walked and bus[0] != NULL:
+        if strncmp(modalias, bus[0], strlen(bus[0])) == 0:
+            return True
+        bus += 1
+    return loader.walked
+
+
 cdef void load_want(Loader* loader, const char* modalias, uint32_t kept) noexcept nogil:
     # Queue what MODALIAS (its text kept at KEPT) matches and nothing asked for before.
     cdef uint32_t i, module
@@ -372,7 +390,7 @@ cdef void load_want(Loader* loader, const char* modalias, uint32_t kept) noexcep
         wanted.module = module
         wanted.by = kept
         wanted.rank = load_rank(loader.index.modules[module].classes)
-        wanted.made = loader.walked
+        wanted.made = load_made(loader, modalias)
 
 
 cdef bint load_next(Loader* loader) noexcept nogil:

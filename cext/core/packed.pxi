@@ -209,7 +209,10 @@ cdef int packed_file(const uint8_t* data, uint64_t size, const char* name) noexc
     cdef uint32_t plain = packed_size(data, size)
     cdef int result
     cdef void* out = NULL
-    cdef int fd = memfd_create(name, MFD_CLOEXEC) if plain else -1
+    # From Linux 6.3 on vm.memfd_noexec may refuse files that could be executed; before, the flag is not known.
+    cdef int fd = memfd_create(name, MFD_CLOEXEC | MFD_NOEXEC_SEAL) if plain else -1
+    if plain and fd < 0 and errno == EINVAL:
+        fd = memfd_create(name, MFD_CLOEXEC)
     if fd < 0:
         return -errno if plain else -EBADMSG
     if ftruncate(fd, plain) == 0:

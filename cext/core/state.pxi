@@ -25,7 +25,7 @@ cdef struct Wanted:
     uint32_t module
     uint32_t by  # offset in Loader.texts: the modalias
     uint8_t rank  # lower goes first
-    bint made  # by a driver: the device was not there at the start
+    bint made  # by a driver
     bint done
 
 

@@ -41,6 +41,19 @@ def test_what_waits_holds_up_only_what_needs_it(tmp_path: Path, run_fake: Run, j
     assert sorted(ended[4:]) == ["disk", "sound"]
 
 
+def test_a_disk_goes_before_controllers_where_its_bus_is_built_in(tmp_path: Path, run_fake: Run) -> None:
+    def driver(modalias: str, size: int) -> dict[str, object]:
+        return {"imports": {"device_add_disk": None}, "modinfo": [("alias", modalias), ("note", "x" * size)]}
+
+    modules = {"one": driver("pci:one", 0), "two": driver("pci:two", 0), "disk": driver("virtio:disk", 9000)}
+    root = make_tree(tmp_path / "root", {f"kernel/{name}.ko": module for name, module in modules.items()})
+    index = compile_index(read_tree(root, RELEASE), read_config(root))
+    (root / "lib/modules" / RELEASE / "tinykmod.tki").write_bytes(index)
+    sysroot = make_sysroot(tmp_path / "sysroot", {"pci/1": "pci:one", "pci/2": "pci:two", "virtio/3": "virtio:disk"})
+    ended, said = coldplug(run_fake, root, sysroot, 2, {"one.wait": 300, "two.wait": 300})
+    assert (ended[0], said) == ("disk", "")
+
+
 def test_a_softdep_is_waited_for_and_its_failure_is_none(tmp_path: Path, run_fake: Run) -> None:
     root = image(tmp_path / "root", "softdep disk post: spare\n")
     sysroot = make_sysroot(tmp_path / "sysroot", DEVICES)
