@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,8 @@ from tinykmod.image.freeze import MARK, freeze
 from tinykmod.index.compiler import compile_index
 from tinykmod.index.reader import Index
 from tinykmod.kmod.config import read_config
-from tinykmod.modules.packed import pack
+from tinykmod.kmod.signature import MAGIC as SIGNED
+from tinykmod.modules.packed import pack, unpack
 from tinykmod.modules.tree import read_tree
 
 Frozen = Callable[..., Path]
@@ -49,6 +51,23 @@ def test_each_module_is_the_one_it_is_called(frozen: Frozen, kernel: Kernel, sma
     again = frozen("--with-modules", "--add", "*")
     assert program.read_bytes() == again.read_bytes()
     assert os.access(program, os.X_OK)
+
+
+def modules_in(program: Path) -> list[bytes]:
+    data = program.read_bytes()
+    start, size, whole = struct.unpack_from("<QQQ", data, data.index(MARK) + len(MARK))
+    behind = data[start : start + whole]
+    table = struct.iter_unpack("<II", behind[size : size + 8 * len(Index(behind[:size]).names)])
+    return [unpack(behind[at : at + length], "x") for at, length in table]
+
+
+def test_modules_without_their_signatures(frozen: Frozen) -> None:
+    signed, unsigned = (modules_in(frozen("--with-modules", *option)) for option in ((), ("--drop-signatures",)))
+    assert len(signed) > 30
+    for one, other in zip(signed, unsigned, strict=True):
+        assert one.endswith(SIGNED)
+        assert one.startswith(other)
+        assert len(other) < len(one)
 
 
 def test_without_modules_it_takes_the_files(frozen: Frozen, kernel: Kernel, small: Path) -> None:
@@ -113,8 +132,9 @@ def test_what_cannot_be_frozen_is_told(frozen: Frozen, tmp_path: Path, capsys: p
         with pytest.raises(TinykmodError, match=r"is no loader that can be frozen$"):
             freeze(other, tmp_path, b"", {})
     capsys.readouterr()
-    assert main(["freeze", "-o", str(tmp_path / "x"), "--class", "gpu", "1.2.3"]) == 1
-    assert capsys.readouterr().err == (
-        "tinykmod: freeze: --class, --for, --add, --omit and --strict are for --with-modules\n"
-    )
+    for choice in (["--class", "gpu"], ["--drop-signatures"]):
+        assert main(["freeze", "-o", str(tmp_path / "x"), *choice, "1.2.3"]) == 1
+        assert capsys.readouterr().err == (
+            "tinykmod: freeze: --class, --for, --add, --omit, --strict and --drop-signatures are for --with-modules\n"
+        )
     assert list(tmp_path.iterdir()) == []

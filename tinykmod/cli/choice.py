@@ -16,7 +16,7 @@ _CLASSES, _MACHINE = "storage", "generic"
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
-    """VERSION, -b, -C, --plan, --class, --for, --add, --omit, --strict and --arch."""
+    """VERSION, -b, -C, --plan, --class, --for, --add, --omit, --strict, --drop-signatures and --arch."""
     parser.add_argument("release", metavar="VERSION", help="kernel release, as uname -r says it")
     parser.add_argument(
         "-b",
@@ -51,12 +51,16 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--strict", action="store_true",
                         help="missing firmware is an error; for a machine, nothing for a moved disk")  # fmt: skip
+    parser.add_argument("--drop-signatures", action="store_true",
+                        help="leave the modules' signatures out: they load in half the time, but taint the kernel,"
+                        " which refuses them where it enforces signatures (lockdown, Secure Boot)")  # fmt: skip
     parser.add_argument("--arch", help="machine that this is for, as uname -m says it (default: this one)")
 
 
 def is_choosy(args: argparse.Namespace) -> bool:
-    """Whether any option was given that says which modules go in."""
-    return (args.classes, args.machine) != (_CLASSES, _MACHINE) or any((args.add, args.omit, args.strict))
+    """Whether any option was given that says which modules go in, and how."""
+    given = (args.add, args.omit, args.strict, args.drop_signatures)
+    return (args.classes, args.machine) != (_CLASSES, _MACHINE) or any(given)
 
 
 def chosen(args: argparse.Namespace, output: Path) -> Request:
@@ -74,4 +78,5 @@ def chosen(args: argparse.Namespace, output: Path) -> Request:
         plan=read_plan(args.plan) if args.plan else None,
         machine=machine,
         strict=args.strict,
+        drop_signatures=args.drop_signatures,
     )

@@ -38,7 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check_place(args.output)
     if not args.with_modules and is_choosy(args):
-        raise TinykmodError("freeze", "--class, --for, --add, --omit and --strict are for --with-modules")
+        raise TinykmodError(
+            "freeze", "--class, --for, --add, --omit, --strict and --drop-signatures are for --with-modules"
+        )
     request = replace(chosen(args, args.output), compress=BY_MODULE, firmware=None)
     index, modules = _of_image(request) if args.with_modules else (_of_tree(request), {})
     program = freeze(request.loader.read_bytes(), request.loader, index, modules)

@@ -32,9 +32,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compress", choices=COMPRESSIONS, default="",
                         help="`modules` compresses each module by itself, the others but `none` the whole image"
                         " (default: the first that the kernel can undo)")  # fmt: skip
-    parser.add_argument("--drop-signatures", action="store_true",
-                        help="leave the modules' signatures out: they load in half the time, but taint the kernel,"
-                        " which refuses them where it enforces signatures (lockdown, Secure Boot)")  # fmt: skip
     parser.add_argument(
         "--file",
         action="append",
@@ -62,7 +59,6 @@ def run(args: argparse.Namespace) -> int:
         modules_load=args.modules_load,
         firmware=None if args.no_firmware else args.firmware,
         init=args.init,
-        drop_signatures=args.drop_signatures,
     )
     image = build(request, line())
     warn([*image.warnings, *told(image.missing_firmware)])
