@@ -216,6 +216,21 @@ cdef const char* snapshot_line(Snapshot* snap, const char* place, char* out, siz
     return out
 
 
+cdef const char* snapshot_lockdown(Snapshot* snap, char* out, size_t size) noexcept nogil:
+    # The word in brackets: `none [integrity] confidentiality`.
+    cdef size_t first = 0, end
+    snapshot_line(snap, b"sys/kernel/security/lockdown", out, size)
+    while out[first] and out[first] != c'[':
+        first += 1
+    end = first
+    while out[end] and out[end] != c']':
+        end += 1
+    if out[end] == 0:
+        return b""
+    out[end] = 0
+    return out + first + 1
+
+
 cdef Names snapshot_entries(Snapshot* snap, const char* place, const char* prefix) noexcept nogil:
     # What a directory has whose names begin with PREFIX, sorted.
     cdef char batch[4096]
@@ -568,6 +583,8 @@ cdef void snapshot_take(Snapshot* snap) noexcept nogil:
     put_ascii(out, either(line[0], line, name.machine))
     put(out, b',\n "cmdline": ')
     put_ascii(out, snapshot_line(snap, b"proc/cmdline", snap.file, SNAPSHOT_FILE))
+    put(out, b',\n "lockdown": ')
+    put_ascii(out, snapshot_lockdown(snap, line, sizeof(line)))
     put(out, b',\n "modules": ')
     snapshot_modules(snap)
     put(out, b',\n "root": ')

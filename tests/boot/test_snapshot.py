@@ -56,6 +56,17 @@ def test_devices_with_what_drives_them(take: Take, tmp_path: Path) -> None:
     assert taken["modules"] == ["ahci", "sd_mod"]
 
 
+@pytest.mark.parametrize(
+    ("said", "lockdown"),
+    [("none [integrity] confidentiality\n", "integrity"), ("[none] integrity\n", "none"), ("none [cut\n", ""),
+     ("", "")],
+)  # fmt: skip
+def test_how_the_kernel_is_locked_down(take: Take, tmp_path: Path, said: str, lockdown: str) -> None:
+    (pc(tmp_path).base / "sys/kernel/security").mkdir(parents=True)
+    (tmp_path / "sys/kernel/security/lockdown").write_text(said)
+    assert take(tmp_path)["lockdown"] == lockdown
+
+
 def test_suppliers_and_who_waits_for_one(take: Take, tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.device("platform/clk", "platform", "of:NclkT(null)Cvendor,clk", "clk")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,14 @@ def test_a_machine_whose_command_line_enforces_them(make: Make, word: str) -> No
     asked = machine(NVME, cmdline=f"root=/dev/sda1 {word} quiet")
     with pytest.raises(TinykmodError, match=rf"^--drop-signatures: the machine's kernel enforces .* \({word}\)$"):
         make(machine=asked, drop_signatures=True)
+
+
+@pytest.mark.parametrize("lockdown", ["integrity", "confidentiality"])
+def test_a_machine_that_is_locked_down(make: Make, lockdown: str) -> None:
+    """As Debian's kernels are under Secure Boot, whatever the command line says."""
+    with pytest.raises(TinykmodError, match=rf"enforces signatures \(it is locked down: {lockdown}\)$"):
+        make(machine=replace(machine(NVME), lockdown=lockdown), drop_signatures=True)
+    make(machine=replace(machine(NVME), lockdown="none"), drop_signatures=True)
 
 
 def test_a_machine_whose_command_line_does_not(make: Make) -> None:

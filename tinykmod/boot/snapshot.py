@@ -32,6 +32,7 @@ def take(sysroot: str | os.PathLike[str] = "/") -> dict[str, object]:
         "release": machine.read("proc/sys/kernel/osrelease").strip() or system.release,
         "arch": machine.read("proc/sys/kernel/arch").strip() or system.machine,
         "cmdline": machine.read("proc/cmdline").strip("\0\n"),
+        "lockdown": machine.lockdown(),
         "modules": sorted(line.split()[0] for line in machine.read("proc/modules").splitlines()),
         "root": machine.root(),
         "displays": machine.displays(),
@@ -66,6 +67,11 @@ class _Machine:
             return (self._base / place).read_text(errors="surrogateescape")
         except OSError:
             return ""
+
+    def lockdown(self) -> str:
+        """The word in brackets: `none [integrity] confidentiality`."""
+        found = re.search(r"\[([^]]*)\]", self.read("sys/kernel/security/lockdown").rstrip("\n"))
+        return found[1] if found else ""
 
     def devices(self) -> list[dict[str, object]]:
         """The devices of all buses that have a modalias or a driver, or wait for another, by their paths."""

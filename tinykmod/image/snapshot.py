@@ -60,6 +60,8 @@ class Snapshot:
     root: Root | None
     displays: tuple[Block, ...]
     devices: tuple[Device, ...]
+    #: How the kernel was locked down: none, integrity, confidentiality; empty where that is not known.
+    lockdown: str = ""
 
     @cached_property
     def _by_path(self) -> dict[str, Device]:
@@ -141,6 +143,7 @@ def parse(text: str, which: str) -> Snapshot:
         ),
         displays=tuple(map(_block, fields.objects("displays"))),
         devices=tuple(map(_device, fields.objects("devices"))),
+        lockdown=fields.text("lockdown", ""),
     )  # fmt: skip
 
 

@@ -25,6 +25,8 @@ ENFORCING = (
     "CONFIG_LOCK_DOWN_KERNEL_FORCE_INTEGRITY",
     "CONFIG_LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY",
 )
+#: The lockdowns under which it loads none but signed modules.
+LOCKED_DOWN = ("integrity", "confidentiality")
 UNSIGNED = (
     "--drop-signatures: the kernel takes the modules for unsigned: it is tainted (E), and one that is locked down, as"
     " under Secure Boot, refuses them"
@@ -84,15 +86,18 @@ def checks_signatures(kernel: Mapping[str, str]) -> bool:
 
 def check_unsigned(kernel: Mapping[str, str], where: Path, machine: Snapshot | None) -> None:
     """Raises TinykmodError where a kernel of these options, which stand in WHERE, enforces signatures, or MACHINE's
-    command line has it do so."""
+    did, or was told so on its command line."""
     if option := next((option for option in ENFORCING if kernel.get(option) == "y"), ""):
         raise TinykmodError(where, f"the kernel enforces signatures ({option}): --drop-signatures is refused")
+    if machine and machine.lockdown in LOCKED_DOWN:
+        why = f"the machine's kernel enforces signatures (it is locked down: {machine.lockdown})"
+        raise TinykmodError("--drop-signatures", why)
     for word in machine.cmdline.split() if machine else ():
         key, _, value = word.partition("=")
         enforces = {
             # The kernel reads a bool by its first letter; once it is on it is not turned off.
             "module.sig_enforce": value[:1] in ("", *"1yYtT") or value[:2].lower() == "on",
-            "lockdown": value in ("integrity", "confidentiality"),
+            "lockdown": value in LOCKED_DOWN,
         }
         if enforces.get(key.replace("-", "_")):
             raise TinykmodError("--drop-signatures", f"the machine's kernel enforces signatures ({word})")
