@@ -11,47 +11,21 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from tinykmod.bench.disk import DMESG_BEGIN, DMESG_END, TRACE_BEGIN, TRACE_END
 from tinykmod.bench.machines import VIRTIO_BLK, Machine
+from tinykmod.bench.result import BootResult, Ended, of_console
 from tinykmod.errors import TinykmodError
 from tinykmod.modules.compression import decompress
-from tinykmod.trace.events import Event, read_trace
+
+__all__ = ["APPEND", "BootResult", "boot", "unpack_vmlinux"]
 
 #: panic=-1 with -no-reboot: a kernel that panics ends QEMU at once.
 APPEND = "quiet panic=-1"
 
-Ended = Literal["stop_on", "poweroff", "panic", "timeout"]
 #: Terminal sequences: the firmware's and a shell's.
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?=]*[A-Za-z]|c)")
-_STAMP = re.compile(r"\[ *(\d+\.\d+)\] ?(.*)")
-
-
-@dataclass(frozen=True)
-class BootResult:
-    """What a boot left behind.
-
-    `console` is the serial console's text, `ended` what ended the boot, `seconds` its wall-clock time. `dmesg` (pairs
-    of seconds and text) and `trace` are what the root's init printed between its markers: empty and None if it
-    did not come to that.
-    """
-
-    console: str
-    ended: Ended
-    seconds: float
-    trace: list[Event] | None
-    dmesg: list[tuple[float, str]]
-
-    @property
-    def lines(self) -> list[str]:
-        return self.console.splitlines()
-
-    def tail(self, count: int = 15) -> str:
-        """The last lines of the console: what to show when a boot did not end as it should."""
-        return "\n".join(self.lines[-count:])
 
 
 def unpack_vmlinux(vmlinuz: Path) -> bytes:
@@ -108,7 +82,7 @@ def boot(
     for number, disk in enumerate(disks):
         drive = f"disk{number}"
         command += ["-drive", f"if=none,format=raw,snapshot=on,id={drive},file={str(disk).replace(',', ',,')}"]
-        command += ["-device", machine.disk.format(id=drive)]
+        command += ["-device", machine.disk.replace("{id}", drive)]
     started = time.monotonic()
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
@@ -130,18 +104,8 @@ def boot(
             errors.seek(0)
             words = errors.read().decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
             raise TinykmodError(Path(program).name, words[-1].removeprefix(f"{Path(program).name}: "))
-    text = console.text
-    ended: Ended = "timeout"
-    if found == "stop_on":
-        ended = "stop_on"
-    elif "Kernel panic" in text:
-        ended = "panic"
-    elif found == "end":
-        ended = "poweroff"
-    printed = _between(text, TRACE_BEGIN, TRACE_END)
-    trace = None if printed is None else read_trace(printed, "trace on the console")
-    stamps = [_STAMP.match(line) for line in _between(text, DMESG_BEGIN, DMESG_END) or ()]
-    return BootResult(text, ended, seconds, trace, [(float(m[1]), m[2]) for m in stamps if m])
+    ended: Ended = "poweroff" if found == "end" else found
+    return of_console(console.text, ended, seconds)
 
 
 class _Console:
@@ -188,12 +152,3 @@ class _Console:
     @staticmethod
     def _clean(raw: bytes) -> str:
         return _ESCAPES.sub("", raw.decode(errors="replace")).rstrip("\r")
-
-
-def _between(text: str, begin: str, end: str) -> list[str] | None:
-    """The lines between two marker lines; None where one is missing."""
-    lines = text.splitlines()
-    if begin not in lines or end not in lines[lines.index(begin) :]:
-        return None
-    first = lines.index(begin) + 1
-    return lines[first : lines.index(end, first)]

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from tinykmod.bench.disk import SENTINEL
-from tinykmod.bench.qemu import BootResult
+from tinykmod.bench.result import BootResult
 from tinykmod.errors import TinykmodError
 from tinykmod.trace.timeline import Moment, started, summary, table
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinykmod.bench.qemu import BootResult
+from tinykmod.bench.result import BootResult
 from tinykmod.errors import TinykmodError
 
 #: Printed by the root's init, a line a module that is there at the end.
