@@ -49,6 +49,10 @@ class Qemu:
     name: str
     icount: bool
 
+    def check(self, machine: Machine) -> None:
+        """Raises TinykmodError where MACHINE's emulator is not installed."""
+        qemu.program(machine.emulator)
+
     def boot(
         self,
         kernel: Path,

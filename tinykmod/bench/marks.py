@@ -66,7 +66,7 @@ def measured(
         marks=dict(sorted(marks.items(), key=lambda mark: mark[1])),
         loads=loads, image_bytes=image_bytes, host_seconds=round(result.seconds, 2),
         error="" if ran is not None else _why(result),
-        console=[] if ran is not None else result.lines[-15:],
+        console=[] if ran is not None else _last(result),
     )  # fmt: skip
 
 
@@ -123,6 +123,13 @@ def _root_init(result: BootResult, marks: dict[str, float], until: str | None) -
     plain = [line for line in result.lines if not stamped([line])]
     said = any(SENTINEL in line or _OTHER_INITS.match(line) or (until and re.search(until, line)) for line in plain)
     return True if said else None
+
+
+def _last(result: BootResult) -> list[str]:
+    """The console's last lines: of a panic those that come before it, not its registers."""
+    lines = [line for line in result.lines if line.strip()]
+    panic = next((number for number, line in enumerate(lines) if "Kernel panic" in line), len(lines))
+    return lines[: panic + 1][-15:]
 
 
 def _why(result: BootResult) -> str:

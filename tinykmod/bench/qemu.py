@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Literal
 
-from tinykmod.bench.machines import VIRTIO_BLK, Machine
+from tinykmod.bench.machines import VIRTIO_BLK, Emulator, Machine
 from tinykmod.bench.result import BootResult, Ended, of_console
 from tinykmod.errors import TinykmodError
 from tinykmod.modules.compression import decompress
 
-__all__ = ["APPEND", "BootResult", "boot", "unpack_vmlinux"]
+__all__ = ["APPEND", "BootResult", "boot", "program", "unpack_vmlinux"]
 
 #: panic=-1 with -no-reboot: a kernel that panics ends QEMU at once.
 APPEND = "quiet panic=-1"
@@ -41,6 +41,14 @@ def unpack_vmlinux(vmlinuz: Path) -> bytes:
     begin = (packed[0x1F1] + 1) * 512 + offset
     # Behind the compressed data are four bytes of the kernel's size, which are no xz padding.
     return decompress(packed[begin : begin + length - 4], str(vmlinuz))
+
+
+def program(emulator: Emulator) -> str:
+    """Where EMULATOR's program is. Raises TinykmodError where it is not installed."""
+    found = shutil.which(emulator.program)
+    if found is None:
+        raise TinykmodError(emulator.program, f"not installed (Debian: apt-get install {emulator.package})")
+    return found
 
 
 def boot(
@@ -66,11 +74,8 @@ def boot(
     it comes. QEMU is always ended. Raises TinykmodError when it is missing or refuses its arguments.
     """
     emulator = machine.emulator
-    program = shutil.which(emulator.program)
-    if program is None:
-        raise TinykmodError(emulator.program, f"not installed (Debian: apt-get install {emulator.package})")
     command = [
-        *(program, "-display", "none", "-vga", "none", "-nic", "none", "-no-reboot", "-monitor", "none"),
+        *(program(emulator), "-display", "none", "-vga", "none", "-nic", "none", "-no-reboot", "-monitor", "none"),
         *("-serial", "stdio", "-kernel", str(kernel), "-initrd", str(initrd)),
         *("-append", f"console={emulator.console} {APPEND} {append}".strip()),
         *machine.args,
@@ -103,7 +108,7 @@ def boot(
         if found == "end" and process.returncode:
             errors.seek(0)
             words = errors.read().decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
-            raise TinykmodError(Path(program).name, words[-1].removeprefix(f"{Path(program).name}: "))
+            raise TinykmodError(emulator.program, words[-1].removeprefix(f"{emulator.program}: "))
     ended: Ended = "poweroff" if found == "end" else found
     return of_console(console.text, ended, seconds)
 

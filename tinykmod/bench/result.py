@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tinykmod.bench.disk import DMESG_BEGIN, DMESG_END, TRACE_BEGIN, TRACE_END
+from tinykmod.errors import TinykmodError
 from tinykmod.trace.events import Event, read_trace
 
 Ended = Literal["stop_on", "poweroff", "panic", "timeout"]
@@ -20,7 +21,7 @@ class BootResult:
 
     `console` is the serial console's text, `ended` what ended the boot, `seconds` its wall-clock time. `dmesg` (pairs
     of seconds and text) and `trace` are what the root's init printed between its markers: empty and None if it
-    did not come to that.
+    did not come to that; `damage` says in one line what is wrong with a trace that could not be read.
     """
 
     console: str
@@ -28,6 +29,7 @@ class BootResult:
     seconds: float
     trace: list[Event] | None
     dmesg: list[tuple[float, str]]
+    damage: str = ""
 
     @property
     def lines(self) -> list[str]:
@@ -44,12 +46,17 @@ class BootResult:
 
 
 def of_console(text: str, ended: Ended, seconds: float) -> BootResult:
-    """What the console's TEXT tells. Raises TinykmodError where a trace in it is damaged."""
+    """What the console's TEXT tells."""
     if ended != "stop_on" and "Kernel panic" in text:
         ended = "panic"
     printed = _between(text, TRACE_BEGIN, TRACE_END)
-    trace = None if printed is None else read_trace(printed, "trace on the console")
-    return BootResult(text, ended, seconds, trace, stamped(_between(text, DMESG_BEGIN, DMESG_END) or []))
+    trace, damage = None, ""
+    try:
+        trace = None if printed is None else read_trace(printed, "trace on the console")
+    except TinykmodError as error:
+        # What the console said is not to be lost with it.
+        damage = str(error)
+    return BootResult(text, ended, seconds, trace, stamped(_between(text, DMESG_BEGIN, DMESG_END) or []), damage)
 
 
 def stamped(lines: list[str]) -> list[tuple[float, str]]:

@@ -36,6 +36,7 @@ COMMANDS = (
     Command("image", "list an image, tell why, compare two, check one before the reboot", "tinykmod.cli.image"),
     Command("freeze", "put the loader, its boot index and modules into one program", "tinykmod.cli.freeze"),
     Command("classes", "show which drivers are of which class, and what shows it", "tinykmod.cli.classes"),
+    Command("boot", "boot a kernel with an image in QEMU, and show its timeline", "tinykmod.cli.boot"),
     Command("coldplug", "load (or show) what this machine's devices ask for", "tinykmod.cli.coldplug"),
     Command("trace", "show a boot's trace as a timeline, or turn it into a chart", "tinykmod.cli.trace"),
     Command("snapshot", "write down what this machine's image needs, to build it elsewhere", "tinykmod.cli.snapshot"),
