@@ -19,7 +19,7 @@ from tinykmod.image.request import Image, Request
 from tinykmod.modules.driver_class import DriverClass
 
 ROOT_UUID = "7b1c9e5e-0f4b-4d8e-9a41-3f2d8c6b1a02"
-#: By architecture: places and bytes, one of which each of its kernels has. Documentation/arch/x86/boot.rst of Linux and
+#: By architecture: places and bytes, one of which each of its kernels has. Linux's Documentation/arch/x86/boot.rst,
 #: arm64/booting.rst, arch/arm/boot/compressed/head.S; QEMU takes ELF and gzip as well.
 _MAGIC = {
     "x86_64": ((0x202, b"HdrS"), (0, b"\x7fELF")),

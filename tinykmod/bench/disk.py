@@ -35,6 +35,7 @@ $bb poweroff -f
 REPORTING_INIT = f"""\
 #!/bin/busybox sh
 bb=/bin/busybox
+[ -e /dev/kmsg ] || $bb mount -t devtmpfs dev /dev
 echo '{SENTINEL}' > /dev/kmsg
 echo '{SENTINEL}'
 [ -e /proc/mounts ] || $bb mount -t proc proc /proc

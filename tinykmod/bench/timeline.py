@@ -63,10 +63,11 @@ def missing(boot: Measured, *, traced: bool) -> list[str]:
     if unknown:
         lines.append(f"no line of the kernel's log tells when {', '.join(unknown)}")
     if not boot.loads:
-        lines.append("no module: no trace was printed, and no initcall_debug lines came")
+        lines.append("no module: no trace was printed, nor a log with initcall_debug lines (--append loglevel=8 has"
+                     " them on the console, which takes time of its own)")
     elif not traced:
-        lines.append("no trace was printed: modules are those whose init the kernel's log tells (initcall_debug);"
-                     " others, reasons and workers are not known")  # fmt: skip
+        lines.append("no trace was printed: modules are those whose init the kernel's log tells (initcall_debug), for"
+                     " that init alone; others, reasons and workers are not known")  # fmt: skip
     return lines
 
 
