@@ -29,7 +29,7 @@ def board(tmp_path):
 
 def test_each_machine_of_the_package_says_what_it_is():
     found = [load(name) for name in names()]
-    assert {machine.name for machine in found} >= {"reference", "virtio-blk", "nvme", "ahci", "usb", "sd-card", "arm64-pci"}
+    assert {"reference", "virtio-blk", "nvme", "ahci", "usb", "sd-card", "arm64-pci"} <= {each.name for each in found}
     assert all(machine.about and machine.args[0] == "-M" for machine in found)
     assert all(machine.emulator is machines.X86_64 for machine in machines.MACHINES.values())
 

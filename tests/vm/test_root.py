@@ -14,15 +14,14 @@ import pytest
 from once import once
 
 from tinykmod.bench.disk import SENTINEL
-from tinykmod.bench.machines import VIRTIO_BLK, Machine
+from tinykmod.bench.machines import VIRTIO_BLK, Machine, load
 
 pytestmark = pytest.mark.vm
 
 UUID = "7b1c9e5e-0f4b-4d8e-9a41-3f2d8c6b1a02"
 PARTUUID = "0d1e2f30-4152-4637-8495-a6b7c8d9eafb"
 FIRST = "1d1e2f30-4152-4637-8495-a6b7c8d9eafb"
-VIRTIO_SCSI = Machine("virtio-scsi", (*VIRTIO_BLK.args, "-device", "virtio-scsi-pci"), "scsi-hd,drive={id}")
-SD_CARD = Machine("sd-card", (*VIRTIO_BLK.args, "-device", "sdhci-pci"), "sd-card,drive={id}")
+VIRTIO_SCSI, SD_CARD = load("virtio-scsi"), load("sd-card")
 _MIB = 1 << 20
 
 
