@@ -39,7 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--disk", type=Path, action="append", default=[], metavar="FILE",
                         help="a raw image, only read; repeatable (default: a root that reports)")  # fmt: skip
     parser.add_argument("--machine", default="virtio-blk", metavar="NAME|FILE",
-                        help=f"{', '.join(names())}, or a file of one (default: %(default)s)")  # fmt: skip
+                        help=f"{', '.join(names())}, or a file of one; `list` says what each is"
+                        " (default: %(default)s)")  # fmt: skip
     parser.add_argument("--append", default="", metavar="WORDS", help="further words for the kernel command line")
     parser.add_argument("--engine", default=DEFAULT, metavar="NAME",
                         help="qemu-icount: an instruction is a nanosecond, and figures repeat (default); qemu: by the"
@@ -57,9 +58,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from tinykmod.bench import marks
     from tinykmod.bench.engines import Qemu, engine
-    from tinykmod.bench.machines import load
+    from tinykmod.bench.machines import load, names
     from tinykmod.bench.timeline import missing, timeline
 
+    if args.machine == "list":
+        print(*(f"{name:12} {load(name).about}" for name in names()), sep="\n")
+        return 0
     machine, by = load(args.machine), engine(args.engine)
     _check(args)
     if isinstance(by, Qemu):
@@ -78,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
                           image_bytes=size, until=args.until)  # fmt: skip
     _keep(args, boot, result)
     image = f"{args.initrd or 'image built here'}, {size / 2**20:.1f} MiB"
-    print(f"{image}, on {machine.name} ({machine.about}) by {by.name}, {result.seconds:.0f} s here\n")
+    print(f"{image}, on {machine.name} by {by.name}, {result.seconds:.0f} s here\n")
     print(timeline(boot), end="")
     warn([*filter(None, [result.damage]), *missing(boot, traced=bool(result.trace))])
     if boot.ended == "root":
