@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tinykmod.bench.disk import DMESG_BEGIN, DMESG_END, SENTINEL, TRACE_BEGIN, TRACE_END
-from tinykmod.bench.marks import measured
+from tinykmod.bench.marks import GAVE_UP, measured
 from tinykmod.bench.measured import MARKS, METRICS, measured_of
 from tinykmod.bench.result import of_console
 from tinykmod.bench.timeline import missing, timeline
@@ -65,6 +67,12 @@ def test_modules_come_from_initcall_debug_with_as_many_workers_as_there_were_at_
     assert loads["psmouse"].result == -19
     # psmouse was in its init while the two others came and went.
     assert [loads[name].worker for name in ("psmouse", "crct10dif", "virtio_blk")] == [1, 2, 2]
+
+
+def test_modules_of_the_roots_own_are_not_counted():
+    late = "[    9.000000] initcall snd_init+0x0/0x1000 [snd] returned 0 after 5 usecs\n"
+    found = of(console(LOG + RAN + late))
+    assert (found.marks["all"], found.loads[-1].name) == (1.793, "snd")
 
 
 def test_trace_tells_the_root_and_the_modules_by_the_clock_of_the_log():
@@ -147,6 +155,12 @@ def test_a_boot_that_hangs_has_its_last_line():
     [line] = missing(found, traced=False)
     assert "no form with time stamps" in line
     assert "said nothing" in of("", "timeout").error
+
+
+def test_an_image_that_asks_for_help():
+    found = of("Gave up waiting for root file system device.\n(initramfs) ", "stop_on")
+    assert (found.ended, found.error) == ("stop_on", "the image gave up, and asks for help: (initramfs)")
+    assert re.search(GAVE_UP, "(initramfs) ") and not re.search(GAVE_UP, "unpacking (initramfs) now")
 
 
 def test_damaged_trace_loses_nothing_else():

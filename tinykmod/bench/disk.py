@@ -64,8 +64,9 @@ def make_root_disk(
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".root-", dir=path.parent) as scratch:
         tree = Path(scratch, "tree")
-        for directory in ("bin", "sbin", "proc", "sys", "dev", "run"):
+        for directory in ("bin", "sbin", "proc", "sys", "dev", "run", "etc"):
             Path(tree, directory).mkdir(parents=True)
+        (tree / "etc/os-release").touch()  # without one an image's systemd takes it for no root
         shutil.copyfile(busybox, tree / "bin/busybox")
         (tree / "sbin/init").write_text(init_script)
         for program in ("bin/busybox", "sbin/init"):

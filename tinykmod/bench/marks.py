@@ -36,6 +36,8 @@ _MOUNTED = re.compile(
 _SYSTEMD = r"systemd\[1\]: systemd .* running in system mode"
 #: What other inits say on the console, without a stamp.
 _OTHER_INITS = re.compile(r"^(INIT: version \S+ booting|init started: BusyBox|\s*OpenRC \S+ is starting up)")
+#: What images say that did not find their root, or cannot go on: initramfs-tools, systemd, dracut.
+GAVE_UP = r"^\(initramfs\) |Press Enter for (system )?maintenance|^dracut:/# "
 _INITCALL = re.compile(r"initcall \S+ \[(?P<name>\w+)\] returned (?P<result>-?\d+) after (?P<usecs>\d+) usecs")
 
 
@@ -56,10 +58,14 @@ def measured(
     zero = _zero(trace, log)
     told = list(_initcalls(log))
     loads = [_load(event, zero) for event in trace if event["ev"] == "module"] or told
-    marks = _marks(log, trace, zero, told or loads)
+    marks = _marks(log, trace, zero)
     ran = _root_init(result, marks, until)
     if isinstance(ran, float):
         marks["root_init"] = ran
+    # What the root's own udev loads is no part of it.
+    ends = [load.begin + load.seconds for load in told or loads if load.begin <= marks.get("root_init", load.begin)]
+    if ends:
+        marks["all"] = round(max(ends), 6)
     return Measured(
         contender, machine, engine, run,
         ended="root" if ran is not None else result.ended,
@@ -70,9 +76,8 @@ def measured(
     )  # fmt: skip
 
 
-def _marks(
-    log: Sequence[tuple[float, str]], trace: Sequence[Event], zero: float, loads: Sequence[Load]
-) -> dict[str, float]:
+def _marks(log: Sequence[tuple[float, str]], trace: Sequence[Event], zero: float) -> dict[str, float]:
+    """All but `all` and `root_init`."""
     found: dict[str, float | None] = {
         "unpack": _first(log, _UNPACK),
         "unpacked": _first(log, _UNPACKED),
@@ -94,8 +99,6 @@ def _marks(
         found["disk"] = _disk(log, device)
     if found.get("disk") is None and "root" in events:
         found["disk"] = zero + events["root"]["t"] / 1e9
-    if loads:
-        found["all"] = max(load.begin + load.seconds for load in loads)
     return {name: round(at, 6) for name, at in found.items() if at is not None}
 
 
@@ -137,8 +140,10 @@ def _why(result: BootResult) -> str:
     panic = next((line for line in result.lines if "Kernel panic" in line), None)
     if result.ended == "panic" and panic:
         return panic[panic.index("Kernel panic") :]
+    last = next((line.strip() for line in reversed(result.lines) if line.strip()), "")
+    if result.ended == "stop_on":
+        return f"the image gave up, and asks for help: {last}"
     if result.ended == "timeout":
-        last = next((line.strip() for line in reversed(result.lines) if line.strip()), "")
         return f"not there after {result.seconds:.0f} s; the console's last line: {last or 'it said nothing'}"
     return "the machine was switched off before the root's init said that it runs"
 

@@ -74,9 +74,11 @@ def run(args: argparse.Namespace) -> int:
         # Costs some 10 ms of a boot in QEMU, and shows where one stands; on a real serial line it is seconds.
         words = ["loglevel=7"] if isinstance(by, Qemu) else []
         append = " ".join([*words, *given.words, args.append])
+        # Nobody is there to answer an image that asks for help.
+        ends = [marks.GAVE_UP, *([args.until or _LOGIN] if args.until or args.disk else [])]
         with _watched(f"booting on {machine.name}", args.timeout, show) as heard:
             result = by.boot(given.kernel, given.initrd, machine, given.disks, append, args.timeout, heard,
-                             args.until or (_LOGIN if args.disk else None))  # fmt: skip
+                             "|".join(f"(?:{end})" for end in ends))  # fmt: skip
         size = given.initrd.stat().st_size
     boot = marks.measured(result, contender=str(args.initrd or "tinykmod"), machine=machine.name, engine=by.name,
                           image_bytes=size, until=args.until)  # fmt: skip
