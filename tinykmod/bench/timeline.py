@@ -63,8 +63,8 @@ def missing(boot: Measured, *, traced: bool) -> list[str]:
     if unknown:
         lines.append(f"no line of the kernel's log tells when {', '.join(unknown)}")
     if not boot.loads:
-        lines.append("no module: no trace was printed, nor a log with initcall_debug lines (--append loglevel=8 has"
-                     " them on the console, which takes time of its own)")
+        lines.append("no module: no trace was printed, and no initcall_debug lines came (--append 'initcall_debug"
+                     " loglevel=8' has them on the console)")  # fmt: skip
     elif not traced:
         lines.append("no trace was printed: modules are those whose init the kernel's log tells (initcall_debug), for"
                      " that init alone; others, reasons and workers are not known")  # fmt: skip

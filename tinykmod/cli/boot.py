@@ -71,8 +71,9 @@ def run(args: argparse.Namespace) -> int:
     show = line()
     with tempfile.TemporaryDirectory(prefix="tinykmod-boot-") as scratch:
         given = _given(args, machine.emulator, Path(scratch), show)
-        # Costs some 10 ms of a boot in QEMU, and shows where one stands; on a real serial line it is seconds.
-        words = ["loglevel=7"] if isinstance(by, Qemu) else []
+        # Costs some 10 ms of a boot in QEMU, and shows where one stands; on a real serial line it is seconds. Whether
+        # a root reports and an image leaves a trace is only known afterwards, so all of the log comes to the console.
+        words = [f"loglevel={8 if args.initrd or args.disk else 7}"] if isinstance(by, Qemu) else []
         append = " ".join([*words, *given.words, args.append])
         # Nobody is there to answer an image that asks for help.
         ends = [marks.GAVE_UP, *([args.until or _LOGIN] if args.until or args.disk else [])]
@@ -125,11 +126,10 @@ def _given(args: argparse.Namespace, emulator: Emulator, where: Path, show: Call
         kernel = Path(args.kernel)
         defaults.check_kernel(kernel, emulator)
         of = None
-    if args.initrd:
-        # Whether it leaves a trace is only known afterwards.
+    if args.initrd or args.disk:
         words.append(marks.INITCALLS)
-        initrd = args.initrd
-    else:
+    initrd = args.initrd
+    if initrd is None:
         initrd = defaults.image(of or defaults.tree_of(kernel), emulator, where, show).path
     show("" if args.disk else "making a root disk")
     return _Given(kernel, initrd, args.disk or [defaults.root_disk(emulator, where)], words)
