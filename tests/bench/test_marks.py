@@ -163,6 +163,14 @@ def test_an_image_that_asks_for_help():
     assert re.search(GAVE_UP, "(initramfs) ") and not re.search(GAVE_UP, "unpacking (initramfs) now")
 
 
+def test_last_lines_are_the_images_own():
+    noise = "[   70.8] ahci 0000:00:1f.2: shutdown\n[   70.8] PM: Calling irq_gc_shutdown+0x0/0x60\n" * 20
+    noise += "[   70.9] reboot: machine restart\n[   70.9] initcall x_init+0x0/0x10 [x] returned 0 after 5 usecs\n"
+    found = of(f"ALERT!  /dev/none does not exist.  Dropping to a shell!\n{noise}")
+    assert found.console == ["ALERT!  /dev/none does not exist.  Dropping to a shell!"]
+    assert found.error.endswith(found.console[0])
+
+
 def test_damaged_trace_loses_nothing_else():
     result = of_console(console(LOG + RAN, TRACE[:-30] + "\n"), "poweroff", 7.0)
     assert (result.trace, result.damage.partition(": ")[0]) == (None, "trace on the console:4")

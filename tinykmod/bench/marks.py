@@ -38,6 +38,10 @@ _SYSTEMD = r"systemd\[1\]: systemd .* running in system mode"
 _OTHER_INITS = re.compile(r"^(INIT: version \S+ booting|init started: BusyBox|\s*OpenRC \S+ is starting up)")
 #: What images say that did not find their root, or cannot go on: initramfs-tools, systemd, dracut.
 GAVE_UP = r"^\(initramfs\) |Press Enter for (system )?maintenance|^dracut:/# "
+#: What initcall_debug adds, and what a machine says when it goes down: they would hide what the image said last.
+_CHATTER = re.compile(
+    r"^\[[^]]*\] (calling  |initcall |probe of |PM: Calling |.*: shutdown$|ACPI: PM: Preparing |reboot: )"
+)
 _INITCALL = re.compile(r"initcall \S+ \[(?P<name>\w+)\] returned (?P<result>-?\d+) after (?P<usecs>\d+) usecs")
 
 
@@ -130,9 +134,13 @@ def _root_init(result: BootResult, marks: dict[str, float], until: str | None) -
 
 def _last(result: BootResult) -> list[str]:
     """The console's last lines: of a panic those that come before it, not its registers."""
-    lines = [line for line in result.lines if line.strip()]
+    lines = _said(result)
     panic = next((number for number, line in enumerate(lines) if "Kernel panic" in line), len(lines))
     return lines[: panic + 1][-15:]
+
+
+def _said(result: BootResult) -> list[str]:
+    return [line for line in result.lines if line.strip() and not _CHATTER.match(line)]
 
 
 def _why(result: BootResult) -> str:
@@ -140,12 +148,12 @@ def _why(result: BootResult) -> str:
     panic = next((line for line in result.lines if "Kernel panic" in line), None)
     if result.ended == "panic" and panic:
         return panic[panic.index("Kernel panic") :]
-    last = next((line.strip() for line in reversed(result.lines) if line.strip()), "")
+    last = next((line.strip() for line in reversed(_said(result))), "")
     if result.ended == "stop_on":
         return f"the image gave up, and asks for help: {last}"
     if result.ended == "timeout":
         return f"not there after {result.seconds:.0f} s; the console's last line: {last or 'it said nothing'}"
-    return "the machine was switched off before the root's init said that it runs"
+    return f"the machine was switched off or started anew before that; the console's last line: {last}"
 
 
 def _zero(trace: Sequence[Event], log: Sequence[tuple[float, str]]) -> float:
