@@ -116,7 +116,7 @@ def _bar(load: Load, begin: float, end: float, columns: int) -> str:
 def _counted(loads: list[Load]) -> str:
     loaded = sum(load.result == 0 for load in loads)
     workers = len({load.worker for load in loads if load.worker})
-    by = f" by {workers} at the same time" if workers > 1 else ""
+    by = f" by {workers} workers" if workers > 1 else ""
     failed = f", {len(loads) - loaded} not" if loaded < len(loads) else ""
     return f": {loaded} modules{by}{failed}, {_ms(sum(load.seconds for load in loads))} ms added up"
 
