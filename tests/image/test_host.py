@@ -10,13 +10,14 @@ import pytest
 
 from tinykmod.bench.debian import Kernel
 from tinykmod.boot import snapshot
-from tinykmod.image.host import Needed, needed
+from tinykmod.image.host import Needed, needed, plan
 from tinykmod.image.snapshot import chosen, parse, profiles
 from tinykmod.index.compiler import compile_index
 from tinykmod.index.reader import Index
 from tinykmod.kmod.config import read_config
 from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.tree import read_tree
+from tinykmod.trace.plan import Load, Plan
 
 Choose = Callable[..., Needed]
 
@@ -155,6 +156,25 @@ def test_without_a_root_every_filesystem_that_one_may_have(choose: Choose) -> No
         got = choose([NVME], root=root)
         assert {"ext4", "xfs", "btrfs", "squashfs"} <= set(got.modules)
         assert got.missing == []
+
+
+def test_a_plan_leads_to_the_root(kernel_index: Path) -> None:
+    """What makes a device goes first; the filesystem comes in meanwhile."""
+    index = Index(kernel_index.read_bytes())
+    blocks = [{"name": "sda", "path": f"{STICK_DISK['path']}/block/sda"}]
+    members = {"release": "6.1", "arch": "x86_64", "cmdline": "", "modules": [], "displays": []}
+
+    def planned(root: dict[str, Any] | None) -> Plan | None:
+        machine = {"tinykmod_snapshot": 1, **members, "devices": [SOUND, XHCI, STICK, STICK_DISK], "root": root}
+        return plan(index, parse(snapshot.text(machine), "board"))
+
+    assert planned({"source": "/dev/sda", "type": "xfs", "blocks": blocks}) == Plan(
+        [XHCI["modalias"], MASS_STORAGE, "scsi:t-0x00", "fs-xfs"],
+        {"xhci_pci": Load(0), "usb_storage": Load(0, "xhci_pci", 1000), "sd_mod": Load(0, "usb_storage", 1000),
+         "xfs": Load(0)},
+    )  # fmt: skip
+    assert planned({"source": "overlay", "type": "overlay", "blocks": []}) is None
+    assert planned(None) is None
 
 
 def test_what_the_kernel_lacks_is_told(choose: Choose) -> None:

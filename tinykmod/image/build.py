@@ -35,7 +35,7 @@ from tinykmod.index.reader import Index
 from tinykmod.kmod.config import Config, read_config
 from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.tree import Module, ModuleTree, read_tree
-from tinykmod.trace.plan import plan_notes
+from tinykmod.trace.plan import Plan, plan_notes
 
 INDEX_NAME = "tinykmod.tki"
 
@@ -127,6 +127,7 @@ class _Choice(NamedTuple):
     #: The root's modules-load.d.
     modules_load: list[cpio.Entry]
     warnings: list[str]
+    plan: Plan | None
 
 
 def _choose(request: Request, given: _Given, tree: ModuleTree) -> _Choice:
@@ -142,6 +143,9 @@ def _choose(request: Request, given: _Given, tree: ModuleTree) -> _Choice:
     for needed in dict.fromkeys(omitted[name] for name in left_out):
         if behind := [name for name in left_out if omitted[name] == needed != name]:
             warnings.append(f"{needed} is omitted, and so is what needs it: {', '.join(behind)}")
+    plan = request.plan
+    if plan is None and request.machine and DriverClass.STORAGE in request.classes:
+        plan = host.plan(whole, request.machine)
     warnings += [*install_notes(config), *plan_notes(request.plan, reasons)]
     warnings += [f"{where}: {name}: no such module" for name, where in listed.items() if not whole.lookup(name)]
     warnings += machine.missing if machine else []
@@ -155,6 +159,7 @@ def _choose(request: Request, given: _Given, tree: ModuleTree) -> _Choice:
         reasons,
         files_to_load,
         [*config.warnings, *warnings],
+        plan,
     )
 
 
@@ -176,7 +181,7 @@ def _files(request: Request, given: _Given, choice: _Choice, storing: Storing) -
         whole=choice.whole,
         classes=request.classes,
         stored={module.name: storing.path(module) for module in choice.modules},
-        plan=request.plan,
+        plan=choice.plan,
         signed=not request.drop_signatures,
     )
     index = Index(data, verify=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from tinykmod.image.select import ROOT_FILESYSTEMS, with_behind
@@ -11,6 +12,7 @@ from tinykmod.index.reader import Index
 from tinykmod.modules.classes import serves_devices
 from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.tree import ModuleTree
+from tinykmod.trace.plan import Load, Plan
 
 _PCI = "pci:v0000FFFFd0000FFFFsv0000FFFFsd0000FFFFbc{:02X}sc{:02X}i{:02X}"  # of no maker: 0xFFFF is none
 _USB = "usb:vFFFFpFFFFd0000dc00dsc00dp00ic08isc06ip{}in00"
@@ -27,6 +29,8 @@ MOVED = {
         f"virtio:d00000008v{_VIRTIO:08X}",  # a SCSI host
     ),
 }
+#: Microseconds until a device is there, where nobody has measured it: what makes it is begun first.
+_LATER = 1000
 
 
 class Needed(NamedTuple):
@@ -109,3 +113,23 @@ def _software(tree: ModuleTree, index: Index, machine: Snapshot) -> dict[str, st
 def made_of_others(root: Root) -> bool:
     """Whether the root's device is none that a driver finds."""
     return bool(root.blocks) and root.blocks[0].path.startswith("virtual/block/")
+
+
+def plan(index: Index, machine: Snapshot) -> Plan | None:
+    """What leads to MACHINE's root, for the loader to begin with: its filesystem comes in while its disk spins up.
+
+    None where the snapshot tells of no root, or no module leads to it.
+    """
+    if machine.root is None or not machine.root.blocks:
+        return None
+    behind = machine.behind(block.path for block in machine.root.blocks)
+    drivers = {device.path: _drivers(index, device)[:1] for device in behind}
+    modules: dict[str, Load] = {}
+    for device in behind:
+        above = (drivers.get(str(path), []) for path in PurePosixPath(device.path).parents)
+        maker = next(filter(None, above), [""])[0]
+        for name in drivers[device.path]:
+            modules.setdefault(name, Load(0, maker, _LATER) if maker not in ("", name) else Load(0))
+    kind = f"fs-{machine.root.type}"
+    modules.update({match.module: Load(0) for match in index.lookup(kind) if not match.builtin})
+    return Plan([*(device.modalias for device in behind if device.modalias), kind], modules) if modules else None
