@@ -65,13 +65,18 @@ cdef void event_parse(Event* event, const char* data, size_t n) noexcept nogil:
 cdef void device_seen(Loader* loader, const Event* event, const char* path) noexcept nogil:
     # A device is there: queue what its modalias asks for, once a modalias.
     cdef uint32_t kept
+    cdef bint traced
     if event.modalias[0] == 0 or state_seen(loader, event.modalias, &kept):
         return
-    if trace_begin(loader, seam_now(), b"device"):
+    traced = trace_begin(loader, seam_now(), b"device")
+    if traced:
         trace_text(loader, b"modalias", event.modalias)
         trace_text(loader, b"device", path)
+        trace_list(loader, b"modules")
+    load_want(loader, event.modalias, kept, traced)
+    if traced:
+        trace_list_end(loader)
         trace_end(loader)
-    load_want(loader, event.modalias, kept)
 
 
 cdef int uevent_open() noexcept nogil:

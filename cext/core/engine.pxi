@@ -278,6 +278,9 @@ cdef void engine_announced(Loader* loader, const char* devpath) noexcept nogil:
 cdef void engine_look(Loader* loader, uint32_t module) noexcept nogil:
     # See whether the init of MODULE, whose load is under way, has returned.
     cdef char state[16]
+    if loader.tasks[module].live:
+        return
+    loader.tasks[module].live_at = seam_now()
     loader.tasks[module].live = (read_initstate(loader, index_name(&loader.index, module), state, sizeof(state))
                                  and starts(state, b"live") != NULL)
 

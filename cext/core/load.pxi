@@ -140,7 +140,38 @@ cdef void load_settle(Loader* loader, const Step* step, const char* by, const Ou
         trace_number(loader, b"result", outcome.result)
         if why != NULL:
             trace_text(loader, b"error", why)
+        trace_module(loader, step, outcome.begun)
         trace_end(loader)
+
+
+cdef void trace_module(Loader* loader, const Step* step, int64_t begun) noexcept nogil:
+    # What else a reader has to know to say what waited for what.
+    cdef const BootIndex* ix = &loader.index
+    cdef const Module* record = ix.modules + step.module
+    cdef const Task* task = loader.tasks + step.module
+    cdef char words[128]
+    cdef Text classes = text_over(words, sizeof(words))
+    put_class(&classes, record.classes)
+    if classes.used:
+        words[classes.used - 1] = 0
+        trace_text(loader, b"class", words)
+    if task.live:
+        trace_number(loader, b"live", task.live_at - begun)
+    trace_list(loader, b"needs")
+    trace_needs(loader, index_links(ix, <uint64_t>record.deps + record.n_deps, record.n_direct), record.n_direct)
+    trace_needs(loader, index_links(ix, record.soft, record.n_pre), record.n_pre)
+    if step.why == WHY_SOFTDEP and loader.tasks[step.parent].position < task.position:
+        trace_item(loader, index_name(ix, step.parent))
+    trace_list_end(loader)
+
+
+cdef void trace_needs(Loader* loader, const uint32_t* links, uint32_t n) noexcept nogil:
+    # Those of LINKS that were planned, and waited for: engine_ready().
+    cdef uint32_t i
+    for i in range(n if links != NULL else 0):
+        if (links[i] < loader.index.count[<int>SECTION_MODULES] and loader.plan.visited[links[i]]
+                and not engine_idle(loader, links[i])):
+            trace_item(loader, index_name(&loader.index, links[i]))
 
 
 cdef void load_forbidden(Loader* loader, const Step* step, const char* by) noexcept nogil:
@@ -374,15 +405,20 @@ cdef bint load_made(const Loader* loader, const char* modalias) noexcept nogil:
     return loader.walked
 
 
-cdef void load_want(Loader* loader, const char* modalias, uint32_t kept) noexcept nogil:
-    # Queue what MODALIAS (its text kept at KEPT) matches and nothing asked for before.
+cdef void load_want(Loader* loader, const char* modalias, uint32_t kept, bint traced) noexcept nogil:
+    # Queue what MODALIAS (its text kept at KEPT) matches and nothing asked for before. TRACED: the trace's line about
+    # the device is to name all that it matches.
     cdef uint32_t i, module
     cdef Wanted* wanted
     if not match_modalias(&loader.search, modalias) or loader.search.builtin:
         return
     for i in range(loader.search.n_hits):
         module = loader.search.hits[i].module
-        if loader.is_wanted[module] or load_left_out(loader, module):
+        if load_left_out(loader, module):
+            continue
+        if traced:
+            trace_item(loader, index_name(&loader.index, module))
+        if loader.is_wanted[module]:
             continue
         loader.is_wanted[module] = 1
         wanted = loader.wanted + loader.n_wanted

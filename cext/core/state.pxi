@@ -43,6 +43,7 @@ cdef struct Task:
     const char* by  # the modalias, the module that needs it, or the filesystem
     int64_t queued
     int64_t begun
+    int64_t live_at  # when that was seen
     bint live  # its init has returned, and its load waits for what others probe
 
 

@@ -55,5 +55,21 @@ cdef void trace_key(Loader* loader, const char* key) noexcept nogil:
     put(&loader.trace, b'":')
 
 
+cdef void trace_list(Loader* loader, const char* key) noexcept nogil:
+    # Begin a list of texts: trace_item() for each, then trace_list_end().
+    trace_key(loader, key)
+    put_char(&loader.trace, c'[')
+
+
+cdef void trace_item(Loader* loader, const char* value) noexcept nogil:
+    if loader.trace.used and loader.trace.data[loader.trace.used - 1] != c'[':
+        put_char(&loader.trace, c',')
+    put_json(&loader.trace, value)
+
+
+cdef void trace_list_end(Loader* loader) noexcept nogil:
+    put_char(&loader.trace, c']')
+
+
 cdef void trace_end(Loader* loader) noexcept nogil:
     put(&loader.trace, b"}\n")

@@ -271,8 +271,9 @@ def test_a_helper_adds_to_the_trace_of_pid_1_and_to_no_other(root: Path, tmp_pat
     trace.write_text('{"t":0,"ev":"start","version":"0","release":"0"}\n')
     run_fake(*words)
     run_fake(words[0], "-D", *words[1:])
-    loaded = [(event["name"], event["why"], event["by"]) for event in read_trace(trace.read_text().splitlines())[1:]]
-    assert loaded == [("base", "dependency", "sound"), ("sound", "request", "sound")]
+    events = read_trace(trace.read_text().splitlines())[1:]
+    loaded = [(event["name"], event["why"], event["by"], event["needs"]) for event in events]
+    assert loaded == [("base", "dependency", "sound", []), ("sound", "request", "sound", ["base"])]
 
 
 def test_an_index_of_another_kernel_is_not_used(root: Path, tmp_path: Path, run_fake: Run) -> None:

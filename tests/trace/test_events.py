@@ -58,6 +58,10 @@ def test_events_and_keys_of_a_later_version_do_no_harm():
         ('{"t":1,"ev":"start","version":"1"}', "'release' is missing"),
         (json.dumps({**MODULE, "dur": -1}), "'dur' is negative"),
         (json.dumps({**MODULE, "result": "0"}), "'result' is no int"),
+        (json.dumps({**MODULE, "live": -1}), "'live' is negative"),
+        (json.dumps({**MODULE, "queued": "5"}), "'queued' is no int"),
+        (json.dumps({**MODULE, "needs": "jbd2"}), "'needs' is no list of texts"),
+        (json.dumps({"t": 1, "ev": "device", "modalias": "x", "device": "", "modules": [1]}), "'modules' is no list"),
     ],
 )
 def test_damaged_line_is_named(line, why):

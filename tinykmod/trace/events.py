@@ -24,6 +24,11 @@ EVENTS: dict[str, dict[str, type]] = {
     "handover": {"init": str, "modules": int, "failed": int},
 }
 
+#: Those that it may have (docs/trace-format.md).
+_OPTIONAL: dict[str, type] = {"queued": int, "worker": int, "live": int, "class": str, "error": str}
+#: Lists of texts that it may have.
+_LISTS = ("needs", "modules")
+
 Event = dict[str, Any]
 
 
@@ -56,7 +61,13 @@ def _event(line: str) -> Event:
     _need(event, "t", int)
     for key, kind in EVENTS.get(event["ev"], {}).items():
         _need(event, key, kind)
-    for key in {"t", "queued", "worker", "dur", "modules", "failed", "bytes"} & event.keys():
+    if event["ev"] in EVENTS:
+        for key in _OPTIONAL.keys() & event.keys() - EVENTS[event["ev"]].keys():
+            _need(event, key, _OPTIONAL[key])
+        for key in event.keys() & set(_LISTS) - EVENTS[event["ev"]].keys():
+            if not isinstance(event[key], list) or not all(isinstance(item, str) for item in event[key]):
+                raise ValueError(f"'{key}' is no list of texts")
+    for key in {"t", "queued", "worker", "dur", "live", "modules", "failed", "bytes"} & event.keys():
         if isinstance(event[key], int) and event[key] < 0:
             raise ValueError(f"'{key}' is negative")
     return event

@@ -31,6 +31,7 @@ class Node:
     live: int
     worker: int
     result: int
+    classes: frozenset[str] = frozenset()
     needs: list[str] = field(default_factory=list)
 
 
@@ -77,7 +78,15 @@ class Graph:
         return [node for node in self.nodes.values() if name in node.needs]
 
     def displays(self) -> list[Node]:
-        """The loads of displays' drivers, in order of their ends: of what is, or is behind, a PCI display."""
+        """The loads of displays' drivers that some device asked for, in order of their ends.
+
+        Of a trace without classes: the drivers of what is, or is behind, a PCI display.
+        """
+        told = {name for device in self.devices.values() for name in device.modules}
+        drivers = [node for node in self.nodes.values()
+                   if node.name in told and "gpu" in node.classes and node.result == 0]  # fmt: skip
+        if told:
+            return sorted(drivers, key=lambda node: node.live)
         behind = [posixpath.basename(device.path) for device in self.devices.values()
                   if _PCI_DISPLAY.match(device.modalias)]  # fmt: skip
         found = {
@@ -157,7 +166,8 @@ def _shared(one: str, other: str) -> int:
 
 def _node(event: Event) -> Node:
     begin, end = event["t"], event["t"] + event["dur"]
-    live = min(end, begin + int(event.get("live", event["dur"])))
-    queued = min(int(event.get("queued", begin)), begin)
+    live = min(end, begin + int(event["live"])) if "live" in event else end
+    queued = min(int(event["queued"]), begin) if "queued" in event else begin
+    classes = frozenset(str(event.get("class", "")).split())
     return Node(event["name"], event["why"], event["by"], queued, begin, end, live, int(event.get("worker", 0)),
-                event["result"])  # fmt: skip
+                event["result"], classes)  # fmt: skip
