@@ -102,7 +102,7 @@ cdef extern from "<sys/utsname.h>" nogil:
     int uname(utsname* out)
 
 cdef extern from "<time.h>" nogil:
-    enum: CLOCK_MONOTONIC
+    enum: CLOCK_MONOTONIC, CLOCK_PROCESS_CPUTIME_ID
     struct timespec:
         int64_t tv_sec
         long tv_nsec

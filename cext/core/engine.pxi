@@ -611,6 +611,7 @@ cdef void engine_leave(Loader* loader) noexcept nogil:
             outcome.result = 0
             outcome.begun = task.begun
             outcome.ended = seam_now()
+            outcome.cpu = -1
             load_settle(loader, loader.plan.steps + task.position, task.by, &outcome, NULL, i + 1, task.queued)
             continue
         name = index_name(&loader.index, worker.module)

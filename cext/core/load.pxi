@@ -7,6 +7,7 @@ cdef struct Outcome:
     bint opened  # the errno is the kernel's word on the module; else there was no file to hand over
     int64_t begun
     int64_t ended
+    int64_t cpu  # nanoseconds of a processor's time in between; -1: not known
 
 
 cdef const char* load_reason(const Outcome* outcome) noexcept nogil:
@@ -61,6 +62,7 @@ cdef void load_module(Loader* loader, const Step* step, const char* by, const ch
     outcome.result = 0
     outcome.opened = True
     outcome.begun = outcome.ended = seam_now()
+    outcome.cpu = -1
     if not loader.dry_run:
         outcome = load_record(loader, step.module, buffer)
     load_settle(loader, step, by, &outcome, load_reason(&outcome), 0, outcome.begun)
@@ -112,6 +114,7 @@ cdef bint load_prepare(Loader* loader, const Step* step, const char* by, const c
             log_install(loader, name, b"its install command at ", b" is not run at boot; it is loaded as usual")
         return True
     outcome.begun = outcome.ended = seam_now()
+    outcome.cpu = -1
     load_settle(loader, step, by, &outcome, why, 0, outcome.begun)
     return False
 
@@ -137,6 +140,8 @@ cdef void load_settle(Loader* loader, const Step* step, const char* by, const Ou
         trace_number(loader, b"queued", queued)
         trace_number(loader, b"worker", worker)
         trace_number(loader, b"dur", outcome.ended - outcome.begun)
+        if outcome.cpu >= 0:
+            trace_number(loader, b"cpu", outcome.cpu)
         trace_number(loader, b"result", outcome.result)
         if why != NULL:
             trace_text(loader, b"error", why)
@@ -236,6 +241,7 @@ cdef Outcome load_opened(int fd, const char* options, int flags) noexcept nogil:
     outcome.begun = seam_now()
     outcome.result = seam_finit_module(fd, options, flags) if fd >= 0 else fd
     outcome.ended = seam_now()
+    outcome.cpu = -1
     if fd >= 0:
         close(fd)
     return outcome
@@ -263,15 +269,25 @@ cdef Outcome load_record(const Loader* loader, uint32_t module, const char* opti
     cdef uint64_t size = 0
     cdef const uint8_t* data = frozen_module(loader, module, &size)
     cdef int64_t begun = seam_now()
+    cdef int64_t used = cpu_used()
     cdef Outcome outcome
     if data != NULL:
         outcome = load_opened(packed_file(data, size, path_name(path)), options, 0)
         outcome.begun = begun
     else:
         outcome = load_new(loader.modules_fd, path, options, record.flags)
+    outcome.cpu = cpu_used() - used
     if outcome.result == -EEXIST:
         outcome.result = 0
     return outcome
+
+
+cdef int64_t cpu_used() noexcept nogil:
+    # Nanoseconds for which this process has had a processor: a load that takes longer waits, for its hardware or for
+    # what other loads have taken.
+    cdef timespec used
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used)
+    return used.tv_sec * 1000000000 + used.tv_nsec
 
 
 cdef bint is_live(Loader* loader, const char* name) noexcept nogil:

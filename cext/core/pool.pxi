@@ -157,6 +157,7 @@ cdef bint pool_answer(Worker* worker, Outcome* outcome) noexcept nogil:
         outcome.opened = False
         outcome.begun = worker.begun
         outcome.ended = seam_now()
+        outcome.cpu = -1
     worker.busy = False
     return True
 

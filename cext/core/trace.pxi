@@ -23,6 +23,7 @@ cdef void trace_start(Loader* loader) noexcept nogil:
     if trace_begin(loader, loader.started, b"start"):
         trace_text(loader, b"version", TINYKMOD_VERSION)
         trace_text(loader, b"release", loader.release)
+        trace_number(loader, b"processors", <int64_t>sysconf(_SC_NPROCESSORS_ONLN))
         trace_end(loader)
 
 

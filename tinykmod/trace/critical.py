@@ -81,11 +81,7 @@ class _Walk:
         if mounted is None or root is None:
             raise TinykmodError(source, "the boot did not come to its root")
         t = mounted["t"]
-        filesystem = [
-            node for node in self.graph.nodes.values()
-            if node.why == "root" or (node.name == mounted["type"] and node.result == 0)
-        ]  # fmt: skip
-        last = max(filesystem, key=lambda node: node.live, default=None)
+        last = max(self.graph.filesystem(), key=lambda node: node.live, default=None)
         if last is not None and last.begin < t and last.live > root["t"]:
             ready = min(last.live, t)
             self.step(ready, t, "mount")
@@ -96,8 +92,7 @@ class _Walk:
 
     def to_root(self, t: int) -> None:
         """What the root's device, there at T, came from: of what it sits behind the driver that was last."""
-        behind = [event["modalias"] for event in self.graph.events if event["ev"] == "behind"]
-        drivers = [node for modalias in behind for node in self.graph.drivers(modalias) if node.begin < t]
+        drivers = [node for node in self.graph.behind() if node.begin < t]
         if drivers:
             self.to_made(max(drivers, key=lambda node: min(node.live, t)), t)
         else:

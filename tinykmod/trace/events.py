@@ -25,7 +25,10 @@ EVENTS: dict[str, dict[str, type]] = {
 }
 
 #: Those that it may have (docs/trace-format.md).
-_OPTIONAL: dict[str, type] = {"queued": int, "worker": int, "live": int, "class": str, "error": str}
+_OPTIONAL: dict[str, type] = {
+    **dict.fromkeys(("queued", "worker", "live", "cpu", "processors"), int),
+    **dict.fromkeys(("class", "error"), str),
+}
 #: Lists of texts that it may have.
 _LISTS = ("needs", "modules")
 
@@ -67,7 +70,7 @@ def _event(line: str) -> Event:
         for key in event.keys() & set(_LISTS) - EVENTS[event["ev"]].keys():
             if not isinstance(event[key], list) or not all(isinstance(item, str) for item in event[key]):
                 raise ValueError(f"'{key}' is no list of texts")
-    for key in {"t", "queued", "worker", "dur", "live", "modules", "failed", "bytes"} & event.keys():
+    for key in event.keys() - {"result"}:
         if isinstance(event[key], int) and event[key] < 0:
             raise ValueError(f"'{key}' is negative")
     return event

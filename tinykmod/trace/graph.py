@@ -19,7 +19,8 @@ class Node:
     """A load. Times are nanoseconds of the trace's clock; of a module that was loaded again it is the first load.
 
     `live` is when what needs it could go on: when its init had returned, where the trace says so, else the end of the
-    load, or when the first of those that need it began. `needs` are what it waits for, by name.
+    load, or when the first of those that need it began. `cpu` is for how long the load had a processor, None where
+    the trace does not tell. `needs` are what it waits for, by name.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Node:
     live: int
     worker: int
     result: int
+    cpu: int | None = None
     classes: frozenset[str] = frozenset()
     needs: list[str] = field(default_factory=list)
 
@@ -72,6 +74,40 @@ class Graph:
         names = device.modules if device else ()
         return [node for node in self.nodes.values()
                 if node.name in names or (node.why == "modalias" and node.by == modalias)]  # fmt: skip
+
+    def with_needs(self, nodes: Iterable[Node]) -> set[str]:
+        """The names of NODES, of all that they need, and of what made the devices that asked for any of these."""
+        found: set[str] = set()
+        ahead = [node.name for node in nodes]
+        while ahead:
+            name = ahead.pop()
+            if name in found:
+                continue
+            found.add(name)
+            node = self.nodes[name]
+            ahead += node.needs
+            ahead += [self.devices[one].maker for one in self.asked_by(node) if self.devices[one].maker]
+        return found
+
+    def asked_by(self, node: Node) -> list[str]:
+        """The modaliases of devices that NODE serves; of a trace that does not tell, the one that it was loaded for."""
+        told = [device.modalias for device in self.devices.values() if node.name in device.modules]
+        return told or ([node.by] if node.why == "modalias" and node.by in self.devices else [])
+
+    def behind(self) -> list[Node]:
+        """The drivers of the root's device and of what it sits behind."""
+        events = (event for event in self.events if event["ev"] == "behind")
+        return [node for event in events for node in self.drivers(event["modalias"]) if node.result == 0]
+
+    def filesystem(self) -> list[Node]:
+        """The loads of the root's filesystem."""
+        mounted = self.first("mounted")
+        return [node for node in self.nodes.values()
+                if node.why == "root" or (mounted and node.name == mounted["type"])]  # fmt: skip
+
+    def to_root(self) -> set[str]:
+        """The names of all that leads to the root."""
+        return self.with_needs([*self.behind(), *self.filesystem()])
 
     def users(self, name: str) -> list[Node]:
         """The loads that wait for NAME."""
@@ -170,4 +206,4 @@ def _node(event: Event) -> Node:
     queued = min(int(event["queued"]), begin) if "queued" in event else begin
     classes = frozenset(str(event.get("class", "")).split())
     return Node(event["name"], event["why"], event["by"], queued, begin, end, live, int(event.get("worker", 0)),
-                event["result"], classes)  # fmt: skip
+                event["result"], event.get("cpu"), classes)  # fmt: skip

@@ -1,0 +1,226 @@
+"""What a boot would have taken had something been otherwise: its loads replayed with their times, in a model.
+
+A load computes for as long as its process had a processor, then waits for as long as it took beyond that and beyond
+what others computed in the meantime (hardware, mostly). It begins when what it needs has ended and what asked for it
+is there. What leads to the root has the processors first, the others share what it leaves. So the model is as good
+as that split: replay() of a boot as it was says how well it fits that boot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tinykmod.errors import TinykmodError
+from tinykmod.trace.graph import Graph, Node
+
+
+class Times(NamedTuple):
+    """Nanoseconds from the loader's start; None for what the boot did not come to."""
+
+    root: int | None
+    display: int | None
+    all: int | None
+
+
+@dataclass
+class _Load:
+    node: Node
+    compute: float
+    wait: float
+    needs: set[str]
+    urgent: bool
+    #: When it may begin: at that time, or that long after the end of a load, or after the root's device is there.
+    after: str
+    release: float
+    begun: float | None = None
+    ended: float | None = None
+    left: list[float] = field(default_factory=list)
+
+
+_ROOT = "/"  # no module's name
+
+
+def replay(
+    graph: Graph,
+    *,
+    without: Collection[str] = (),
+    planned: bool = False,
+    asynchronous: Collection[str] = (),
+    source: str = "trace",
+) -> Times:
+    """The boot of GRAPH again: without some modules, with a plan of all its modules, or with some probed asynchronously.
+
+    Raises TinykmodError(SOURCE, ...) for a trace that does not tell how long loads had a processor.
+    """
+    if any(node.cpu is None for node in graph.nodes.values() if node.begin < node.live):
+        raise TinykmodError(source, "does not tell how long each load had a processor: it is of an older loader")
+    return _Replay(graph, set(without), planned, set(asynchronous)).run()
+
+
+class _Replay:
+    def __init__(self, graph: Graph, without: set[str], planned: bool, asynchronous: set[str]) -> None:
+        self.graph, self.planned = graph, planned
+        start = graph.first("start")
+        self.processors = max(int(start.get("processors", 1)), 1) if start else 1
+        self.root, self.mounted = graph.first("root"), graph.first("mounted")
+        nodes = [node for node in graph.nodes.values() if node.name not in without]
+        self.workers = max([1, *(sum(other.begin <= node.begin < other.live for other in nodes) for node in nodes)])
+        leading = graph.to_root() if self.mounted else set()
+        self.lag: dict[str, float] = {}
+        self.loads = {node.name: self._load(node, node.name in leading, asynchronous)
+                      for node in sorted(nodes, key=lambda node: node.begin)}  # fmt: skip
+        for load in self.loads.values():
+            load.needs &= self.loads.keys()
+        self.behind = [node.name for node in graph.behind() if node.name in self.loads]
+        self.filesystem = [node.name for node in graph.filesystem() if node.name in self.loads]
+        self.at_root: float | None = None
+        self.at_mount: float | None = None
+
+    def _load(self, node: Node, urgent: bool, asynchronous: set[str]) -> _Load:
+        took = node.live - node.begin
+        others = sum(_computed(other, node.begin, node.live) for other in self.graph.nodes.values() if other is not node)
+        own = min(_computed(node, node.begin, node.live), took)
+        stolen = max(0.0, others - (self.processors - 1) * took)
+        wait = max(0.0, took - own - stolen)
+        if node.name in asynchronous:
+            self.lag[node.name], wait = wait, 0.0
+        after, release = self._trigger(node)
+        return _Load(node, own, wait, set(node.needs), urgent, after, release)
+
+    def _trigger(self, node: Node) -> tuple[str, float]:
+        queued = node.queued - self.graph.start
+        if self.planned:
+            return "", 0.0
+        asked = node
+        seen = {asked.name}
+        while asked.why in ("dependency", "softdep") and asked.by in self.graph.nodes and asked.by not in seen:
+            asked = self.graph.nodes[asked.by]
+            seen.add(asked.name)
+        if asked.why == "root" and self.root is not None and self.root["t"] <= node.queued:
+            return _ROOT, node.queued - self.root["t"]
+        device = self.graph.devices.get(asked.by) if asked.why == "modalias" else None
+        if device is not None and device.maker and device.t <= node.queued:
+            return device.maker, max(node.queued - self.graph.nodes[device.maker].live, 0)
+        return "", queued
+
+    def run(self) -> Times:
+        t = 0.0
+        while True:
+            self._start(t)
+            running = [load for load in self.loads.values() if load.begun is not None and load.ended is None]
+            rates = self._rates(running)
+            ahead = [load.left[0] / rates[load.node.name] for load in running
+                     if load.left[0] > 0 and rates[load.node.name] > 0]  # fmt: skip
+            ahead += [load.left[1] for load in running if load.left[0] <= 0]
+            ahead += [at - t for at in self._moments() if at > t]
+            if not ahead:
+                break
+            step = min(ahead)
+            t += step
+            for load in running:
+                if load.left[0] > 0:
+                    load.left[0] = max(0.0, load.left[0] - step * rates[load.node.name])
+                    if load.left[0] < 1:
+                        load.left[0] = 0.0
+                else:
+                    load.left[1] -= step
+                if load.left[0] <= 0 and load.left[1] < 1:
+                    load.ended = t
+            self._reach(t)
+        displays = [self.loads[node.name].ended for node in self.graph.displays() if node.name in self.loads]
+        there = [end for end in displays if end is not None]
+        ends = [load.ended for load in self.loads.values() if load.ended is not None]
+        return Times(_whole(self.at_mount), _whole(min(there, default=None)), _whole(max(ends, default=None)))
+
+    def _released(self, load: _Load) -> float | None:
+        """From when on what asks for LOAD is there; None while that is not known."""
+        if load.after == _ROOT:
+            return None if self.at_root is None else self.at_root + load.release
+        if load.after in self.loads:
+            ended = self.loads[load.after].ended
+            return None if ended is None else ended + load.release + self.lag.get(load.after, 0.0)
+        return None if load.after else load.release
+
+    def _moments(self) -> list[float]:
+        """When something may begin that no load's end tells."""
+        found = [self._released(load) for load in self.loads.values() if load.begun is None]
+        return [at for at in [*found, self._root_at(), self._mount_at()] if at is not None]
+
+    def _start(self, t: float) -> None:
+        running = [load for load in self.loads.values() if load.begun is not None and load.ended is None]
+        waiting = [load for load in self.loads.values() if load.begun is None]
+        for load in sorted(waiting, key=lambda load: (not load.urgent, load.node.begin)):
+            released = self._released(load)
+            if released is None or released > t or len(running) >= self.workers + load.urgent:
+                continue
+            if any(self.loads[name].ended is None for name in load.needs):
+                continue
+            if not load.urgent and self.at_mount is None and self._busy(running) >= self.processors:
+                continue
+            load.begun, load.left = t, [max(load.compute, 1.0), load.wait]
+            running.append(load)
+
+    @staticmethod
+    def _busy(running: list[_Load]) -> int:
+        """How many loads that lead to the root compute."""
+        return sum(load.urgent and load.left[0] > 0 for load in running)
+
+    def _rates(self, running: list[_Load]) -> dict[str, float]:
+        """The share of a processor that each of RUNNING has."""
+        free = float(self.processors)
+        rates: dict[str, float] = {}
+        for urgent in (True, False):
+            level = [load for load in running if load.left[0] > 0 and (load.urgent and self.at_mount is None) == urgent]
+            share = min(1.0, free / len(level)) if level else 0.0
+            rates |= dict.fromkeys((load.node.name for load in level), share)
+            free -= share * len(level)
+        return rates
+
+    def _root_at(self) -> float | None:
+        """When the root's device is there: after the last of its drivers, as much later as it was in the boot."""
+        if self.root is None or self.at_root is not None:
+            return self.at_root
+        ends = []
+        for name in self.behind:
+            ended = self.loads[name].ended
+            if ended is None:
+                return None
+            ends.append(ended + self.lag.get(name, 0.0))
+        if not ends:
+            return float(self.root["t"] - self.graph.start)
+        last = max(self.graph.nodes[name].live for name in self.behind)
+        # With a plan the disk's driver may be there before the disk: what comes of the bus above takes its time.
+        made = [self.loads[device.maker].ended or 0.0 + max(device.t - self.graph.nodes[device.maker].live, 0)
+                for name in self.behind for modalias in self.graph.asked_by(self.graph.nodes[name])
+                if (device := self.graph.devices[modalias]).maker in self.loads]  # fmt: skip
+        return max([*ends, *made]) + max(self.root["t"] - last, 0)
+
+    def _mount_at(self) -> float | None:
+        if self.mounted is None or self.root is None or self.at_root is None:
+            return None
+        ends = [self.loads[name].ended for name in self.filesystem]
+        known = [end for end in ends if end is not None]
+        if len(known) < len(ends):
+            return None
+        real = max([self.root["t"], *(self.graph.nodes[name].live for name in self.filesystem)])
+        return max([self.at_root, *known]) + max(self.mounted["t"] - real, 0)
+
+    def _reach(self, t: float) -> None:
+        root = self._root_at()
+        if root is not None and root <= t:
+            self.at_root = root
+        mount = self._mount_at()
+        if mount is not None and mount <= t and self.at_mount is None:
+            self.at_mount = mount
+
+
+def _computed(node: Node, begin: int, end: int) -> float:
+    """For how long NODE had a processor between BEGIN and END, as if it had it evenly."""
+    both = min(node.end, end) - max(node.begin, begin)
+    return (node.cpu or 0) * both / (node.end - node.begin) if both > 0 else 0.0
+
+
+def _whole(at: float | None) -> int | None:
+    return None if at is None else round(at)
