@@ -70,3 +70,35 @@ def test_the_path_to_the_end_is_that_of_the_last_load() -> None:
 def test_a_target_that_was_not_reached_is_told(to, why: str) -> None:
     with pytest.raises(TinykmodError, match=f"^somewhere: .*{why}"):
         path([START], to, "somewhere")
+
+
+def test_the_display_is_the_first_of_the_drivers_that_a_device_asked_for() -> None:
+    screen = "pci:v1234bc03"
+    trace = [
+        START,
+        seen(110, screen, "/bus/pci/devices/0000:00:02.0", "late", "early"),
+        module("lib", 115, 130, why="dependency", by="early", needs=[], **{"class": "gpu"}),
+        module("early", 130, 180, by=screen, needs=["lib"], **{"class": "gpu"}),
+        module("late", 130, 200, by=screen, needs=["lib"], **{"class": "gpu"}),
+    ]
+    assert [(step.name, step.end) for step in path(trace, "display") if step.name] == [("lib", 130), ("early", 180)]
+
+
+def test_an_older_trace_goes_by_why_and_by_the_device_most_like() -> None:
+    """No needs, no modules of devices, no live: the bus was loaded for another device of its kind."""
+    other = "pci:v1AF4d1005bc00"
+    newer = ("needs", "live", "modules")
+    trace = [{key: value for key, value in event.items() if key not in newer} for event in BOOT]
+    [bus] = [event for event in trace if event.get("name") == "bus"]
+    bus["by"] = other
+    trace.append({"t": 105, "ev": "device", "modalias": other, "device": "/bus/pci/devices/0000:00:01.0"})
+    steps = path(sorted(trace, key=lambda event: event["t"]))
+    assert [step.name for step in steps if step.kind == "module"] == [
+        *("ring", "bus", "disk", "journal", "ext4")
+    ]
+    assert sum(step.duration for step in steps) == 260
+
+
+def test_circles_of_softdeps_end() -> None:
+    trace = [START, module("a", 110, 120, needs=["b"]), module("b", 110, 130, needs=["a"])]
+    assert path(trace, "all")[-1].name == "b"

@@ -1,8 +1,9 @@
-"""`tinykmod trace show|convert`."""
+"""`tinykmod trace show|explain|convert`."""
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,11 +18,13 @@ DEFAULT = Path("/run/tinykmod/trace.jsonl")
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     show = actions.add_parser("show", help="print a boot's modules and moments in order of time")
+    explain = actions.add_parser("explain", help="tell where the time to the root and to the display went, and what "
+                                                 "would be gained by what")  # fmt: skip
     convert = actions.add_parser("convert", help="turn a trace into what other programs read")
     convert.add_argument("--to", required=True, choices=["chrome", "svg", "csv"],
                          help="JSON for chrome://tracing and Perfetto; a picture; a table")  # fmt: skip
     convert.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
-    for action in show, convert:
+    for action in show, explain, convert:
         action.add_argument("file", nargs="?", type=Path, default=DEFAULT, metavar="FILE",
                             help="the trace; - is standard input (default: %(default)s)")  # fmt: skip
 
@@ -32,6 +35,11 @@ def run(args: argparse.Namespace) -> int:
         from tinykmod.trace.timeline import summary, table
 
         print("\n".join([table(trace), "", *summary(trace)]))
+        return 0
+    if args.action == "explain":
+        from tinykmod.trace.explain import explain
+
+        print(explain(trace, str(args.file), width=max(shutil.get_terminal_size((100, 24)).columns, 60)), end="")
         return 0
     from tinykmod.trace import convert
 

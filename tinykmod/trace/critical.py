@@ -17,8 +17,7 @@ KINDS = {
     "module": "the module's load, until what needs it could go on",
     "worker": "the module is ready, and waits for a worker or for the processor",
     "device": "the module's init has ended, and the hardware has yet to show its device",
-    "delay": "the root's modules are there, and its mount waits (rootdelay=)",
-    "mount": "the root is mounted",
+    "mount": "the root's device and filesystem are there: its mount, with what rootdelay= adds",
 }
 
 

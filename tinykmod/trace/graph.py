@@ -90,7 +90,7 @@ class Graph:
         return found
 
     def asked_by(self, node: Node) -> list[str]:
-        """The modaliases of devices that NODE serves; of a trace that does not tell, the one that it was loaded for."""
+        """The modaliases of devices that NODE serves; of a trace that does not tell, what it was loaded for."""
         told = [device.modalias for device in self.devices.values() if node.name in device.modules]
         return told or ([node.by] if node.why == "modalias" and node.by in self.devices else [])
 

@@ -2,7 +2,7 @@
 
 A load computes for as long as its process had a processor, then waits for as long as it took beyond that and beyond
 what others computed in the meantime (hardware, mostly). It begins when what it needs has ended and what asked for it
-is there. What leads to the root has the processors first, the others share what it leaves. So the model is as good
+is there. What leads to the root has the processors first, then what began first in the boot. So the model is as good
 as that split: replay() of a boot as it was says how well it fits that boot.
 """
 
@@ -50,12 +50,13 @@ def replay(
     asynchronous: Collection[str] = (),
     source: str = "trace",
 ) -> Times:
-    """The boot of GRAPH again: without some modules, with a plan of all its modules, or with some probed asynchronously.
+    """The boot of GRAPH again: without some modules, with a plan of all that it loaded, or with some probed
+    asynchronously.
 
     Raises TinykmodError(SOURCE, ...) for a trace that does not tell how long loads had a processor.
     """
-    if any(node.cpu is None for node in graph.nodes.values() if node.begin < node.live):
-        raise TinykmodError(source, "does not tell how long each load had a processor: it is of an older loader")
+    if all(node.cpu is None for node in graph.nodes.values()):
+        raise TinykmodError(source, "does not tell how long each load had a processor (an older loader's)")
     return _Replay(graph, set(without), planned, set(asynchronous)).run()
 
 
@@ -80,8 +81,10 @@ class _Replay:
 
     def _load(self, node: Node, urgent: bool, asynchronous: set[str]) -> _Load:
         took = node.live - node.begin
-        others = sum(_computed(other, node.begin, node.live) for other in self.graph.nodes.values() if other is not node)
-        own = min(_computed(node, node.begin, node.live), took)
+        others = sum(_computed(other, node.begin, node.live)
+                     for other in self.graph.nodes.values() if other is not node)  # fmt: skip
+        # Of a load that outlived the trace nobody knows: as if it computed.
+        own = min(_computed(node, node.begin, node.live) if node.cpu is not None else max(took - others, 0), took)
         stolen = max(0.0, others - (self.processors - 1) * took)
         wait = max(0.0, took - own - stolen)
         if node.name in asynchronous:
@@ -151,7 +154,7 @@ class _Replay:
     def _start(self, t: float) -> None:
         running = [load for load in self.loads.values() if load.begun is not None and load.ended is None]
         waiting = [load for load in self.loads.values() if load.begun is None]
-        for load in sorted(waiting, key=lambda load: (not load.urgent, load.node.begin)):
+        for load in sorted(waiting, key=self._order):
             released = self._released(load)
             if released is None or released > t or len(running) >= self.workers + load.urgent:
                 continue
@@ -163,20 +166,18 @@ class _Replay:
             running.append(load)
 
     @staticmethod
+    def _order(load: _Load) -> tuple[bool, int]:
+        return not load.urgent, load.node.begin
+
+    @staticmethod
     def _busy(running: list[_Load]) -> int:
         """How many loads that lead to the root compute."""
         return sum(load.urgent and load.left[0] > 0 for load in running)
 
     def _rates(self, running: list[_Load]) -> dict[str, float]:
-        """The share of a processor that each of RUNNING has."""
-        free = float(self.processors)
-        rates: dict[str, float] = {}
-        for urgent in (True, False):
-            level = [load for load in running if load.left[0] > 0 and (load.urgent and self.at_mount is None) == urgent]
-            share = min(1.0, free / len(level)) if level else 0.0
-            rates |= dict.fromkeys((load.node.name for load in level), share)
-            free -= share * len(level)
-        return rates
+        """The share of a processor that each of RUNNING has: one, or none."""
+        computing = sorted((load for load in running if load.left[0] > 0), key=self._order)
+        return {load.node.name: float(place < self.processors) for place, load in enumerate(computing)}
 
     def _root_at(self) -> float | None:
         """When the root's device is there: after the last of its drivers, as much later as it was in the boot."""
@@ -189,13 +190,13 @@ class _Replay:
                 return None
             ends.append(ended + self.lag.get(name, 0.0))
         if not ends:
-            return float(self.root["t"] - self.graph.start)
+            return float(self.root["t"]) - self.graph.start
         last = max(self.graph.nodes[name].live for name in self.behind)
         # With a plan the disk's driver may be there before the disk: what comes of the bus above takes its time.
-        made = [self.loads[device.maker].ended or 0.0 + max(device.t - self.graph.nodes[device.maker].live, 0)
+        made = [(self.loads[device.maker].ended or 0.0) + max(device.t - self.graph.nodes[device.maker].live, 0)
                 for name in self.behind for modalias in self.graph.asked_by(self.graph.nodes[name])
                 if (device := self.graph.devices[modalias]).maker in self.loads]  # fmt: skip
-        return max([*ends, *made]) + max(self.root["t"] - last, 0)
+        return max([*ends, *made]) + float(max(self.root["t"] - last, 0))
 
     def _mount_at(self) -> float | None:
         if self.mounted is None or self.root is None or self.at_root is None:
@@ -205,7 +206,7 @@ class _Replay:
         if len(known) < len(ends):
             return None
         real = max([self.root["t"], *(self.graph.nodes[name].live for name in self.filesystem)])
-        return max([self.at_root, *known]) + max(self.mounted["t"] - real, 0)
+        return max([self.at_root, *known]) + float(max(self.mounted["t"] - real, 0))
 
     def _reach(self, t: float) -> None:
         root = self._root_at()
@@ -217,9 +218,9 @@ class _Replay:
 
 
 def _computed(node: Node, begin: int, end: int) -> float:
-    """For how long NODE had a processor between BEGIN and END, as if it had it evenly."""
-    both = min(node.end, end) - max(node.begin, begin)
-    return (node.cpu or 0) * both / (node.end - node.begin) if both > 0 else 0.0
+    """For how long NODE had a processor between BEGIN and END, as if it had it evenly until its init had returned."""
+    both = min(node.live, end) - max(node.begin, begin)
+    return (node.cpu or 0) * both / (node.live - node.begin) if both > 0 else 0.0
 
 
 def _whole(at: float | None) -> int | None:
