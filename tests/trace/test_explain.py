@@ -87,6 +87,16 @@ def test_a_driver_that_takes_long_and_that_nothing_needs_is_advised_against() ->
     assert "--omit gpu" not in text
 
 
+def test_what_the_kernel_asked_for_in_an_init_is_as_needed_as_that() -> None:
+    """crc64_rocksoft asks for its algorithm: it is no device's, and the root needs it."""
+    asked = load("algorithm", 50, 95, 5, by="crypto-crc", queued=50 * MS, worker=0)
+    text = explain(sorted([*BOOT, asked], key=lambda event: event["t"]))
+    assert Graph([*BOOT, asked]).asker(Graph([*BOOT, asked]).nodes["algorithm"]) == "mouse"
+    alone = [event for event in BOOT if event.get("name") != "mouse"]
+    assert "algorithm" in Graph([*alone, asked]).to_root()
+    assert "--omit algorithm" not in text
+
+
 def test_a_trace_of_an_older_loader_gets_paths_and_no_gains() -> None:
     trace = [{key: value for key, value in event.items() if key != "cpu"} for event in BOOT]
     text = explain(trace)

@@ -134,11 +134,10 @@ class _Walk:
             self.step(self.graph.start, t, "loader")
 
     def to_asker(self, node: Node, t: int) -> None:
-        """The kernel asked for NODE at T, on behalf of a module that was in its init then."""
-        under_way = [other for other in self.graph.nodes.values() if other.begin < t <= other.end
-                     and other.name != node.name and other.worker]  # fmt: skip
-        if under_way:
-            self.to_module(max(under_way, key=lambda other: other.begin), t)
+        """The kernel asked for NODE, planned at T, on behalf of a module that was in its init then."""
+        asker = self.graph.asker(node)
+        if asker:
+            self.to_module(self.graph.nodes[asker], t)
         else:
             self.step(self.graph.start, t, "loader")
 

@@ -83,7 +83,7 @@ def _words(graph: Graph, step: Step, needed: set[str]) -> str:
         cpu = f" ({_computing(node, step)})" if node.cpu is not None else ""
         return f"{step.name}{cpu}: {_why(node)}"
     if step.kind == "worker":
-        return f"{step.name} is held back: {_busy(step, needed)}"
+        return f"{step.name} is held back: {_busy(graph, step, needed)}"
     if step.kind == "device":
         return f"{step.name} is loaded, its device has yet to come"
     if step.kind == "mount":
@@ -91,13 +91,18 @@ def _words(graph: Graph, step: Step, needed: set[str]) -> str:
     return "the loader looks at devices"
 
 
-def _busy(step: Step, needed: set[str]) -> str:
-    others = tuple(name for name in step.busy if name not in needed)
+def _busy(graph: Graph, step: Step, needed: set[str]) -> str:
+    """What had the processors instead, most of them first; what is not needed for this target is said to be so."""
     if not step.busy:
         return "no load is under way"
-    if not others:
-        return f"needed as well, and first: {_some(step.busy)}"
-    return f"others first: {_some(others)}"
+    used = {name: graph.computed(name, step.begin, step.end) for name in step.busy}
+    names = sorted(used, key=lambda name: -used[name])
+    others = [name for name in names if name not in needed]
+    share = sum(used[name] for name in others)
+    told = f"{_some(tuple(names))} first"
+    if share < 0.05 * sum(used.values()):
+        return f"{told}, needed as well"
+    return f"{told}; {ms(round(share))} ms of {_some(tuple(others))} are not needed for this"
 
 
 def _some(names: tuple[str, ...], most: int = 4) -> str:
@@ -123,11 +128,12 @@ def _not_needed(graph: Graph, path: list[Step], width: int) -> list[str]:
     others = [node for node in graph.nodes.values() if node.begin < mounted and node.name not in leading]
     if not others:
         return ["Nothing was loaded before the root was mounted but what leads to it."]
-    behind = sum(step.duration for step in path if step.kind == "worker" and set(step.busy) - leading)
+    behind = sum(graph.computed(node.name, step.begin, step.end) for step in path if step.kind == "worker"
+                 for node in others)  # fmt: skip
     used = sum(node.cpu or 0 for node in others)
     names = tuple(node.name for node in sorted(others, key=lambda node: -(node.cpu or 0)))
     text = (f"Loaded before the root was mounted and not needed for it: {len(others)}, {ms(used)} ms of a processor "
-            f"({_some(names, 8)}). For {ms(behind)} ms the root was held back while one of them was at work.")
+            f"({_some(names, 8)}), {ms(round(behind))} of them while the root's own modules were held back.")
     return textwrap.wrap(text, width)
 
 
@@ -158,9 +164,8 @@ def _advice(graph: Graph, path: list[Step], source: str, width: int) -> list[str
 
 
 def _gains(advice: Advice) -> str:
-    named = [f"{name} {'-' if gain > 0 else '+'}{ms(abs(gain))} ms"
-             for name, gain in zip(("T_root", "T_gpu", "T_all"), advice.gain, strict=True)
-             if gain is not None and abs(gain) >= 100_000]  # fmt: skip
+    named = [f"{name} -{ms(gain)} ms"
+             for name, gain in zip(("T_root", "T_gpu", "T_all"), advice.gain, strict=True) if gain]  # fmt: skip
     return f"Expected: {', '.join(named)}{'' if advice.how == 'replay' else f' ({advice.how})'}."
 
 

@@ -76,7 +76,9 @@ class Graph:
                 if node.name in names or (node.why == "modalias" and node.by == modalias)]  # fmt: skip
 
     def with_needs(self, nodes: Iterable[Node]) -> set[str]:
-        """The names of NODES, of all that they need, and of what made the devices that asked for any of these."""
+        """The names of NODES, of all that they need and had the kernel ask for in their inits, and of what made the
+        devices that asked for any of these."""
+        asked = {node.name: self.asker(node) for node in self.nodes.values()}
         found: set[str] = set()
         ahead = [node.name for node in nodes]
         while ahead:
@@ -86,6 +88,7 @@ class Graph:
             found.add(name)
             node = self.nodes[name]
             ahead += node.needs
+            ahead += [other for other, asker in asked.items() if asker == name]
             ahead += [self.devices[one].maker for one in self.asked_by(node) if self.devices[one].maker]
         return found
 
@@ -93,6 +96,21 @@ class Graph:
         """The modaliases of devices that NODE serves; of a trace that does not tell, what it was loaded for."""
         told = [device.modalias for device in self.devices.values() if node.name in device.modules]
         return told or ([node.by] if node.why == "modalias" and node.by in self.devices else [])
+
+    def asker(self, node: Node) -> str:
+        """The module in whose init the kernel asked for NODE; "" where something else asked for it."""
+        if not (node.why == "request" or (node.why == "modalias" and node.by not in self.devices)):
+            return ""
+        under_way = [other for other in self.nodes.values()
+                     if other.worker and other.begin < node.queued <= other.end]  # fmt: skip
+        return max(under_way, key=lambda other: other.begin).name if under_way else ""
+
+    def computed(self, name: str, begin: int, end: int) -> float:
+        """For how many nanoseconds between BEGIN and END the load of NAME had a processor, as if it had it evenly
+        until its init had returned."""
+        node = self.nodes[name]
+        both = min(node.live, end) - max(node.begin, begin)
+        return (node.cpu or 0) * both / (node.live - node.begin) if both > 0 else 0.0
 
     def behind(self) -> list[Node]:
         """The drivers of the root's device and of what it sits behind."""

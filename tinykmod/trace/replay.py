@@ -69,8 +69,9 @@ class _Replay:
         nodes = [node for node in graph.nodes.values() if node.name not in without]
         self.workers = max([1, *(sum(other.begin <= node.begin < other.live for other in nodes) for node in nodes)])
         leading = graph.to_root() if self.mounted else set()
+        self.askers = {graph.asker(node) for node in nodes}
         self.lag: dict[str, float] = {}
-        self.loads = {node.name: self._load(node, node.name in leading, asynchronous)
+        self.loads = {node.name: self._load(node, leading, asynchronous)
                       for node in sorted(nodes, key=lambda node: node.begin)}  # fmt: skip
         for load in self.loads.values():
             load.needs &= self.loads.keys()
@@ -79,18 +80,21 @@ class _Replay:
         self.at_root: float | None = None
         self.at_mount: float | None = None
 
-    def _load(self, node: Node, urgent: bool, asynchronous: set[str]) -> _Load:
+    def _load(self, node: Node, leading: set[str], asynchronous: set[str]) -> _Load:
         took = node.live - node.begin
-        others = sum(_computed(other, node.begin, node.live)
-                     for other in self.graph.nodes.values() if other is not node)  # fmt: skip
-        # Of a load that outlived the trace nobody knows: as if it computed.
-        own = min(_computed(node, node.begin, node.live) if node.cpu is not None else max(took - others, 0), took)
+        # What does not lead to the root has no processor while what does wants one.
+        others = sum(self.graph.computed(name, node.begin, node.live) for name in self.graph.nodes
+                     if name != node.name and (name in leading or node.name not in leading))  # fmt: skip
+        # Of a load that outlived the trace nobody knows, and one that has the kernel run modprobe waits for that
+        # program to be started: as if it computed.
+        known = node.cpu is not None and node.name not in self.askers
+        own = min(float(node.cpu or 0) if known else max(took - others, 0.0), took)
         stolen = max(0.0, others - (self.processors - 1) * took)
         wait = max(0.0, took - own - stolen)
         if node.name in asynchronous:
             self.lag[node.name], wait = wait, 0.0
         after, release = self._trigger(node)
-        return _Load(node, own, wait, set(node.needs), urgent, after, release)
+        return _Load(node, own, wait, set(node.needs), node.name in leading, after, release)
 
     def _trigger(self, node: Node) -> tuple[str, float]:
         queued = node.queued - self.graph.start
@@ -215,12 +219,6 @@ class _Replay:
         mount = self._mount_at()
         if mount is not None and mount <= t and self.at_mount is None:
             self.at_mount = mount
-
-
-def _computed(node: Node, begin: int, end: int) -> float:
-    """For how long NODE had a processor between BEGIN and END, as if it had it evenly until its init had returned."""
-    both = min(node.live, end) - max(node.begin, begin)
-    return (node.cpu or 0) * both / (node.live - node.begin) if both > 0 else 0.0
 
 
 def _whole(at: float | None) -> int | None:
