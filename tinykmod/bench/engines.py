@@ -69,10 +69,17 @@ class Qemu:
                          on_line=on_line)  # fmt: skip
 
 
+def _lab(argument: str) -> Engine:
+    from tinykmod.bench.lab.engine import Lab
+
+    return Lab(argument)
+
+
 #: By the part of its name before a colon; what is after it is the argument.
 _ENGINES: dict[str, Callable[[str], Engine]] = {
     "qemu-icount": lambda _: Qemu("qemu-icount", icount=True),
     "qemu": lambda _: Qemu("qemu", icount=False),
+    "labgrid": _lab,
 }
 DEFAULT = "qemu-icount"
 
