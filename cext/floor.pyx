@@ -1,6 +1,7 @@
 # cython: language_level=3, cdivision=True, boundscheck=False, wraparound=False
 # The floor that the loader is measured against: a program that opens and finit_module()s the files that /floor lists,
-# in that order, and mounts the root. It discovers, matches and decides nothing. See scripts/bench_floor.py.
+# in that order, mounts the root and hands over to its init. It discovers, matches and decides nothing. See
+# scripts/bench_floor.py and tinykmod/bench/contenders/floor.py.
 
 from libc_sys cimport *
 
@@ -8,11 +9,6 @@ include "core/format.pxi"
 include "core/text.pxi"
 include "core/memory.pxi"
 include "core/seam_linux.pxi"
-
-cdef extern from "<sys/reboot.h>" nogil:
-    enum: RB_POWER_OFF
-    int reboot(int how)
-
 
 cdef char* take_line(char** rest) noexcept nogil:
     # The next line of REST, its newline turned into a NUL; NULL at the end.
@@ -58,6 +54,19 @@ cdef int64_t idle() noexcept nogil:
     return hundredths * 10000000
 
 
+cdef void hand_over() noexcept nogil:
+    # Into the root that is mounted on /sysroot, with its own /dev; returns where its init cannot run.
+    cdef char* arguments[2]
+    arguments[0] = b"/sbin/init"
+    arguments[1] = NULL
+    mount(b"/dev", b"/sysroot/dev", NULL, MS_MOVE, NULL)
+    chdir(b"/sysroot")
+    mount(b".", b"/", NULL, MS_MOVE, NULL)
+    chroot(b".")
+    chdir(b"/")
+    execv(arguments[0], arguments)
+
+
 cdef public int main(int argc, char** argv) noexcept nogil:
     # /floor: the root's device, its type, then a module's path a line.
     cdef int64_t begun = seam_now()
@@ -90,6 +99,6 @@ cdef public int main(int argc, char** argv) noexcept nogil:
         poll(NULL, 0, 1)
     say(b"floor: mounted after ns ", seam_now() - begun)
     say(b"floor: modules that failed ", failed)
-    reboot(RB_POWER_OFF)
+    hand_over()
     while True:
         pause()

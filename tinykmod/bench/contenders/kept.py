@@ -1,0 +1,69 @@
+"""Files that take long to make, kept by what they were made of."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import tinykmod
+from tinykmod.bench.debian import Kernel
+from tinykmod.bench.machines import Machine
+from tinykmod.files import replacing
+
+_DIGITS = 16
+
+
+def kept(where: Path, name: str, made_of: Sequence[str], make: Callable[[], bytes]) -> Path:
+    """The file NAME-DIGEST of MADE_OF in WHERE; what MAKE gives where it is not there, written beside and renamed.
+
+    One process at a time makes it; what NAME was before is then removed. Raises what MAKE raises, and OSError.
+    """
+    where.mkdir(parents=True, exist_ok=True)
+    path = where / f"{name}-{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:_DIGITS]}"
+    with (where / f".{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            data = make()
+            with replacing(path) as out:
+                out.write(data)
+            for other in where.iterdir():
+                if other != path and re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{{_DIGITS}}}", other.name):
+                    other.unlink()
+    return path
+
+
+def of_kernel(kernel: Kernel) -> list[str]:
+    """What a kernel is known by; its modules are signed for it alone."""
+    return [kernel.release, _digest(kernel.vmlinuz, kernel.vmlinuz.stat().st_mtime_ns)]
+
+
+def of_machine(machine: Machine) -> list[str]:
+    """What a machine is known by."""
+    return [*machine.args, machine.disk, machine.emulator.program]
+
+
+def of_recipe(*files: str) -> list[str]:
+    """FILES of this package: an image is made anew when the way in which it is made has changed."""
+    return [Path(__file__).with_name(name).read_text() for name in files]
+
+
+@cache
+def of_tinykmod() -> str:
+    """The digest of all that tinykmod makes images with."""
+    directory = Path(tinykmod.__file__).parent
+    left_out = {"__pycache__", "bench", "cli"}
+    found = sorted(path for path in directory.rglob("*")
+                   if path.is_file() and not left_out & {*path.relative_to(directory).parts})  # fmt: skip
+    files = [(str(path.relative_to(directory)), hashlib.sha256(path.read_bytes()).hexdigest()) for path in found]
+    return hashlib.sha256(repr(files).encode()).hexdigest()
+
+
+@cache
+def _digest(path: Path, changed: int) -> str:
+    """A file's digest, computed anew when it has CHANGED."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,48 @@
+"""tinykmod's own images, as `tinykmod initramfs` makes them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from tinykmod import loaders
+from tinykmod.bench.debian import Kernel
+from tinykmod.bench.machines import Machine
+from tinykmod.errors import TinykmodError
+from tinykmod.image.archive import read_image
+from tinykmod.image.build import INDEX_NAME, build
+from tinykmod.image.request import Request
+from tinykmod.image.snapshot import Snapshot
+from tinykmod.index.reader import Index
+from tinykmod.modules.driver_class import DriverClass
+
+DISKS = DriverClass.STORAGE
+DISKS_AND_DISPLAYS = DriverClass.STORAGE | DriverClass.GPU
+#: QEMU's programs -> uname -m of what they run.
+_ARCHES = {"qemu-system-x86_64": "x86_64", "qemu-system-aarch64": "aarch64", "qemu-system-arm": "armv7l"}
+
+
+def image(kernel: Kernel, machine: Machine, classes: DriverClass, only: Snapshot | None = None) -> bytes:
+    """The default image, its modules packed one by one: every driver of CLASSES, or what the machine ONLY needs.
+
+    Firmware is left out: Debian's is another package, and no virtual machine wants any. Raises TinykmodError.
+    """
+    with tempfile.TemporaryDirectory(prefix="tinykmod-image-") as scratch:
+        output = Path(scratch, "image")
+        build(Request(kernel.root, kernel.release, output, loader(machine), classes, firmware=None, machine=only))
+        return output.read_bytes()
+
+
+def loader(machine: Machine) -> Path:
+    """The loader that runs on MACHINE. Raises TinykmodError."""
+    if machine.emulator.program not in _ARCHES:
+        raise TinykmodError(machine.name, f"there is no loader for what {machine.emulator.program} runs")
+    return loaders.find(_ARCHES[machine.emulator.program])
+
+
+def index_of(image: Path) -> Index:
+    """The boot index in an image of ours."""
+    [data] = [entry.data for path, entry in read_image(image).entries.items() if path.endswith(f"/{INDEX_NAME}")]
+    return Index(data)
+
+
