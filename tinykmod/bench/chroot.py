@@ -28,9 +28,9 @@ def inside(root: Path, command: str) -> str:
     done = subprocess.run([*unshare, "sh", "-c", _ENTER, str(root), command], check=False, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                           env={**os.environ, "PATH": path})  # fmt: skip
-    last = (done.stdout.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-    if done.returncode == _NOT_ENTERED or (done.returncode and last.startswith("unshare:")):
-        raise TinykmodError("chroot", f"takes root, or user namespaces that a user may make: {last}")
+    said = done.stdout.strip().splitlines() or [f"exit code {done.returncode}"]
+    if done.returncode == _NOT_ENTERED or (done.returncode and said[0].startswith("unshare:")):
+        raise TinykmodError(root, f"takes root to enter, or namespaces that a user may make: {said[0]}")
     if done.returncode:
-        raise TinykmodError(command.split(maxsplit=1)[0], last)
+        raise TinykmodError(command.split(maxsplit=1)[0], said[-1])
     return done.stdout

@@ -6,6 +6,7 @@ docs/contenders.md says what is in which and why.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tinykmod.bench.contenders import dep, floor, generators, own, scripted
@@ -71,11 +72,8 @@ class _Maker:
 
     def _own(self, name: str, classes: DriverClass, only: Snapshot | None = None) -> Path:
         made_of = [of_tinykmod(), self.machine.emulator.program, repr(only), *of_recipe("own.py")]
-
-        def recipe() -> bytes:
-            return own.image(self.kernel, self.machine, classes, only)
-
-        return self._kept(name, made_of, recipe, one=only is not None)
+        made = partial(own.image, self.kernel, self.machine, classes, only)
+        return self._kept(name, made_of, made, one=only is not None)
 
     def _scripted(self, name: str) -> Path:
         """A script's with the modules of our generic image."""
@@ -84,50 +82,49 @@ class _Maker:
         made_of = [str(busybox), *modules]
         made_of += of_recipe("scripted.py", "system.py", "common.sh", "modprobe.sh", "udev.sh")
         if name == "busybox":
-            return self._kept(name, made_of, lambda: scripted.with_busybox(kernel, busybox, modules))
+            return self._kept(name, made_of, partial(scripted.with_busybox, kernel, busybox, modules))
         tree = tools()
         recipe = scripted.with_kmod if name == "kmod" else scripted.with_udev
-        return self._kept(name, [tree.name, *made_of], lambda: recipe(tree, kernel, busybox, modules))
+        return self._kept(name, [tree.name, *made_of], partial(recipe, tree, kernel, busybox, modules))
 
     def _generated(self, name: str, tree: Path) -> Path:
         """A generator's out of TREE."""
         kernel = self.kernel
         made_of = [tree.name, *of_recipe("generators.py", "system.py")]
         if name == "initramfs-tools":
-            return self._kept(name, made_of, lambda: generators.initramfs_tools(tree, kernel))
+            return self._kept(name, made_of, partial(generators.initramfs_tools, tree, kernel))
         if name == "dracut":
-            return self._kept(name, made_of, lambda: generators.dracut(tree, kernel))
+            return self._kept(name, made_of, partial(generators.dracut, tree, kernel))
         if name == "tiny-initramfs":
             drivers = [*self._survey().drivers, "ext4"]
-            made_of += drivers
-            return self._kept(name, made_of, lambda: generators.tiny_initramfs(tree, kernel, drivers), one=True)
+            made = partial(generators.tiny_initramfs, tree, kernel, drivers)
+            return self._kept(name, [*made_of, *drivers], made, one=True)
         made_of = [tree.name, *of_machine(self.machine), *of_recipe("dep.py", "system.py")]
-        return self._kept(name, made_of, lambda: dep.image(tree, kernel, self.machine, self._generic()), one=True)
+        made = partial(dep.image, tree, kernel, self.machine, self._generic())
+        return self._kept(name, made_of, made, one=True)
 
     def _floor(self) -> Path:
         found = self._survey()
         modules = floor.chain(found, own.index_of(self._generic()))
         program = kept(self.where, "floor-program", floor.sources(), floor.program)
         made_of = [program.name, found.device, *modules, *of_recipe("floor.py")]
-
-        def recipe() -> bytes:
-            return floor.image(program, self.kernel, found.device, modules)
-
-        return self._kept("floor", made_of, recipe, one=True)
+        made = partial(floor.image, program, self.kernel, found.device, modules)
+        return self._kept("floor", made_of, made, one=True)
 
     def _survey(self) -> Survey:
         """What the machine has; looked at anew where the loader is another, which tells it."""
         made_of = [*of_machine(self.machine), own.loader(self.machine).read_bytes().hex(), *of_recipe("survey.py")]
 
-        def recipe() -> bytes:
-            return take(self.kernel, self.machine, self._generic(), fetch_busybox())
+        def recipe(scratch: Path) -> bytes:
+            busybox = fetch_busybox(own.debian_arch(self.machine))
+            return take(self.kernel, self.machine, self._generic(), busybox, scratch)
 
         return survey(self._kept("survey", made_of, recipe, one=True))
 
     def _generic(self) -> Path:
         return self.make("tinykmod")
 
-    def _kept(self, name: str, made_of: list[str], recipe: Callable[[], bytes], one: bool = False) -> Path:
+    def _kept(self, name: str, made_of: list[str], recipe: Callable[[Path], bytes], one: bool = False) -> Path:
         """RECIPE's image; ONE machine's is kept beside those of others."""
         named = f"{name}_{self.kernel.release}{f'_{self.machine.name}' if one else ''}"
         return kept(self.where, named, [*of_kernel(self.kernel), *made_of], recipe)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,6 @@ from tinykmod.bench.debian import Kernel
 from tinykmod.bench.disk import make_disk_of
 from tinykmod.bench.machines import Machine
 from tinykmod.bench.qemu import boot
-from tinykmod.cache import cache_dir
 from tinykmod.errors import TinykmodError
 
 _OUT_MIB = 256
@@ -39,30 +37,29 @@ busybox poweroff -f
 """
 
 
-def image(tree: Path, kernel: Kernel, machine: Machine, generic: Path) -> bytes:
+def image(tree: Path, kernel: Kernel, machine: Machine, generic: Path, scratch: Path) -> bytes:
     """The image that mkinitramfs makes on MACHINE, booted with its root on ext4 by the image GENERIC.
 
     All else is as for MODULES=most. Raises TinykmodError.
     """
-    with system(tree, kernel) as root, tempfile.TemporaryDirectory(prefix=".dep-", dir=cache_dir()) as scratch:
-        configuration = root / "etc/initramfs-tools/conf.d/tinykmod-bench"
-        configuration.write_text("MODULES=dep\nRESUME=none\n")
-        init = root / "sbin/make-image"
-        init.write_text(_INIT.replace("RELEASE", kernel.release))
-        init.chmod(0o755)
-        used = sum(path.lstat().st_size for path in root.rglob("*")) >> 20
-        name = str(uuid.uuid4())
-        disk = make_disk_of(Path(scratch, "disk"), root, uuid=name, size_mib=used * 5 // 4 + _OUT_MIB)
-        out = Path(scratch, "out")
-        with out.open("wb") as file:
-            file.truncate(_OUT_MIB << 20)
-        drive = ("-drive", f"if=none,format=raw,id=out,cache=unsafe,file={out}",
-                 "-device", f"virtio-blk-pci,drive=out,serial={_SERIAL}")  # fmt: skip
-        done = boot(kernel.vmlinuz, generic, machine=replace(machine, args=(*machine.args, *drive)), disks=[disk],
-                    append=f"root=UUID={name} rw init=/sbin/make-image", timeout=_LIMIT)  # fmt: skip
-        size = _SIZE.search(done.console)
-        if size is None:
-            why = f"made no image on machine {machine.name}: {done.tail(1) or done.ended}"
-            raise TinykmodError("mkinitramfs", why)
-        with out.open("rb") as file:
-            return file.read(int(size[1]))
+    root = system(tree, kernel, scratch / "root")
+    (root / "etc/initramfs-tools/conf.d/tinykmod-bench").write_text("MODULES=dep\nRESUME=none\n")
+    init = root / "sbin/make-image"
+    init.write_text(_INIT.replace("RELEASE", kernel.release))
+    init.chmod(0o755)
+    used = sum(path.lstat().st_size for path in root.rglob("*")) >> 20
+    name = str(uuid.uuid4())
+    disk = make_disk_of(scratch / "disk", root, uuid=name, size_mib=used * 5 // 4 + _OUT_MIB)
+    out = scratch / "out"
+    with out.open("wb") as file:
+        file.truncate(_OUT_MIB << 20)
+    drive = ("-drive", f"if=none,format=raw,id=out,cache=unsafe,file={str(out).replace(',', ',,')}",
+             "-device", f"virtio-blk-pci,drive=out,serial={_SERIAL}")  # fmt: skip
+    done = boot(kernel.vmlinuz, generic, machine=replace(machine, args=(*machine.args, *drive)), disks=[disk],
+                append=f"root=UUID={name} rw init=/sbin/make-image", timeout=_LIMIT)  # fmt: skip
+    size = _SIZE.search(done.console)
+    if size is None:
+        why = f"made no image on machine {machine.name}: {done.tail(1) or done.ended}"
+        raise TinykmodError("mkinitramfs", why)
+    with out.open("rb") as file:
+        return file.read(int(size[1]))

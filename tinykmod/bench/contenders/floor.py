@@ -7,9 +7,7 @@ one takes as long at least. The root's device is named in the image, so that roo
 from __future__ import annotations
 
 import importlib.util
-import tempfile
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 
@@ -32,15 +30,14 @@ def sources() -> list[str]:
     return [path.read_text() for path in [_SOURCES / _BUILD_LOADER, *files]]
 
 
-def program() -> bytes:
+def program(scratch: Path) -> bytes:
     """The program, compiled for this machine. Raises TinykmodError."""
     builder = _build_loader()
-    with tempfile.TemporaryDirectory(prefix="tinykmod-floor-") as scratch:
-        try:
-            built = builder.build("x86_64", Path(scratch, "floor"), source=_SOURCES / "cext/floor.pyx")
-        except builder.BuildError as error:
-            raise TinykmodError("floor", str(error)) from None
-        return Path(built).read_bytes()
+    try:
+        built = builder.build("x86_64", scratch / "floor", source=_SOURCES / "cext/floor.pyx")
+    except builder.BuildError as error:
+        raise TinykmodError("floor", str(error)) from None
+    return Path(built).read_bytes()
 
 
 def chain(machine: Survey, index: Index) -> list[str]:
@@ -52,7 +49,7 @@ def chain(machine: Survey, index: Index) -> list[str]:
     return [step.module for step in index.plan(wanted) if step.module in machine.loaded]
 
 
-def image(floor: Path, kernel: Kernel, device: str, modules: Sequence[str]) -> bytes:
+def image(floor: Path, kernel: Kernel, device: str, modules: Sequence[str], scratch: Path) -> bytes:
     """An image with the program FLOOR, not compressed: MODULES are loaded in their order, then DEVICE is mounted."""
     directory = module_directory(kernel.root, kernel.release)
     there = {file.name: file.path for file in find_modules(directory)}
@@ -65,9 +62,9 @@ def image(floor: Path, kernel: Kernel, device: str, modules: Sequence[str]) -> b
         cpio.regular("floor", "".join(f"{line}\n" for line in lines).encode()),
         *(cpio.regular(Path(path).name, (directory / path).read_bytes()) for path in paths),
     ]
-    out = BytesIO()
-    cpio.write(out, entries)
-    return out.getvalue()
+    with (scratch / "image").open("wb") as out:
+        cpio.write(out, entries)
+    return (scratch / "image").read_bytes()
 
 
 def _build_loader() -> ModuleType:

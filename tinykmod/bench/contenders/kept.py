@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,19 +19,25 @@ from tinykmod.files import replacing
 _DIGITS = 16
 
 
-def kept(where: Path, name: str, made_of: Sequence[str], make: Callable[[], bytes]) -> Path:
+def kept(where: Path, name: str, made_of: Sequence[str], make: Callable[[Path], bytes]) -> Path:
     """The file NAME-DIGEST of MADE_OF in WHERE; what MAKE gives where it is not there, written beside and renamed.
 
-    One process at a time makes it; what NAME was before is then removed. Raises what MAKE raises, and OSError.
+    MAKE gets an empty directory in WHERE, which is removed afterwards; what a killed process left of one, before. One
+    process at a time makes it; what NAME was before is then removed. Raises what MAKE raises, and OSError.
     """
     where.mkdir(parents=True, exist_ok=True)
     path = where / f"{name}-{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:_DIGITS]}"
     with (where / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            data = make()
-            with replacing(path) as out:
-                out.write(data)
+            scratch = where / f".{name}.scratch"
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir()
+            try:
+                with replacing(path) as out:
+                    out.write(make(scratch))
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
             for other in where.iterdir():
                 if other != path and re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{{_DIGITS}}}", other.name):
                     other.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from tinykmod import loaders
@@ -18,26 +17,32 @@ from tinykmod.modules.driver_class import DriverClass
 
 DISKS = DriverClass.STORAGE
 DISKS_AND_DISPLAYS = DriverClass.STORAGE | DriverClass.GPU
-#: QEMU's programs -> uname -m of what they run.
-_ARCHES = {"qemu-system-x86_64": "x86_64", "qemu-system-aarch64": "aarch64", "qemu-system-arm": "armv7l"}
+#: QEMU's programs -> what `uname -m` and Debian call the architecture that they run.
+_ARCHES = {
+    "qemu-system-x86_64": ("x86_64", "amd64"),
+    "qemu-system-aarch64": ("aarch64", "arm64"),
+    "qemu-system-arm": ("armv7l", "armhf"),
+}
 
 
-def image(kernel: Kernel, machine: Machine, classes: DriverClass, only: Snapshot | None = None) -> bytes:
+def image(kernel: Kernel, machine: Machine, classes: DriverClass, only: Snapshot | None, scratch: Path) -> bytes:
     """The default image, its modules packed one by one: every driver of CLASSES, or what the machine ONLY needs.
 
     Firmware is left out: Debian's is another package, and no virtual machine wants any. Raises TinykmodError.
     """
-    with tempfile.TemporaryDirectory(prefix="tinykmod-image-") as scratch:
-        output = Path(scratch, "image")
-        build(Request(kernel.root, kernel.release, output, loader(machine), classes, firmware=None, machine=only))
-        return output.read_bytes()
+    output = scratch / "image"
+    build(Request(kernel.root, kernel.release, output, loader(machine), classes, firmware=None, machine=only))
+    return output.read_bytes()
 
 
 def loader(machine: Machine) -> Path:
     """The loader that runs on MACHINE. Raises TinykmodError."""
-    if machine.emulator.program not in _ARCHES:
-        raise TinykmodError(machine.name, f"there is no loader for what {machine.emulator.program} runs")
-    return loaders.find(_ARCHES[machine.emulator.program])
+    return loaders.find(_arches(machine)[0])
+
+
+def debian_arch(machine: Machine) -> str:
+    """MACHINE's architecture as Debian says it. Raises TinykmodError."""
+    return _arches(machine)[1]
 
 
 def index_of(image: Path) -> Index:
@@ -46,3 +51,10 @@ def index_of(image: Path) -> Index:
     return Index(data)
 
 
+
+
+def _arches(machine: Machine) -> tuple[str, str]:
+    program = machine.emulator.program
+    if program not in _ARCHES:
+        raise TinykmodError(machine.name, f"there is no loader for what {program} runs")
+    return _ARCHES[program]

@@ -7,7 +7,6 @@ they are in the kernel's package, with the files of depmod for these; compressed
 from __future__ import annotations
 
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +18,6 @@ from elftools.elf.segments import InterpSegment
 
 from tinykmod.bench.contenders.system import copy_files, run_depmod
 from tinykmod.bench.debian import Kernel
-from tinykmod.cache import cache_dir
 from tinykmod.errors import TinykmodError
 from tinykmod.image import cpio
 from tinykmod.image.compressions import compressor
@@ -37,29 +35,30 @@ _UDEV = ("etc/udev/udev.conf", *(f"lib/udev/rules.d/{name}.rules" for name in _U
          "bin/udevadm", "lib/udev/ata_id", "lib/udev/scsi_id")  # fmt: skip
 
 
-def with_kmod(tree: Path, kernel: Kernel, busybox: Path, modules: Sequence[str]) -> bytes:
+def with_kmod(tree: Path, kernel: Kernel, busybox: Path, modules: Sequence[str], scratch: Path) -> bytes:
     """modprobe is kmod's: one command for the aliases of all devices, again while devices come (modprobe.sh)."""
     programs = [*_files(tree, ["bin/kmod"]), cpio.symlink("sbin/modprobe", "/bin/kmod")]
-    return _image(kernel, busybox, modules, "modprobe.sh", programs)
+    return _image(kernel, busybox, modules, scratch, "modprobe.sh", programs)
 
 
-def with_busybox(kernel: Kernel, busybox: Path, modules: Sequence[str]) -> bytes:
+def with_busybox(kernel: Kernel, busybox: Path, modules: Sequence[str], scratch: Path) -> bytes:
     """modprobe is busybox's, called in the same way."""
-    return _image(kernel, busybox, modules, "modprobe.sh", [cpio.symlink("sbin/modprobe", "/bin/busybox")])
+    programs = [cpio.symlink("sbin/modprobe", "/bin/busybox")]
+    return _image(kernel, busybox, modules, scratch, "modprobe.sh", programs)
 
 
-def with_udev(tree: Path, kernel: Kernel, busybox: Path, modules: Sequence[str]) -> bytes:
+def with_udev(tree: Path, kernel: Kernel, busybox: Path, modules: Sequence[str], scratch: Path) -> bytes:
     """systemd-udevd with the rules for loading drivers and naming disks; trigger, then wait for the root's link.
 
     kmod's modprobe is there for what the kernel itself asks for (udev.sh).
     """
     links = {"sbin/modprobe": "/bin/kmod", "lib/systemd/systemd-udevd": "/bin/udevadm"}
     programs = [*_files(tree, [*_UDEV, "bin/kmod"]), *(cpio.symlink(*link) for link in links.items())]
-    return _image(kernel, busybox, modules, "udev.sh", programs)
+    return _image(kernel, busybox, modules, scratch, "udev.sh", programs)
 
 
 def _image(
-    kernel: Kernel, busybox: Path, modules: Sequence[str], script: str, programs: Sequence[cpio.Entry]
+    kernel: Kernel, busybox: Path, modules: Sequence[str], scratch: Path, script: str, programs: Sequence[cpio.Entry]
 ) -> bytes:
     entries = {
         entry.path: entry
@@ -72,7 +71,7 @@ def _image(
             cpio.regular("bin/busybox", busybox.read_bytes(), 0o755),
             *(cpio.symlink(f"bin/{name}", "busybox") for name in _APPLETS),
             *programs,
-            *_modules(kernel, modules),
+            *_modules(kernel, modules, scratch),
         )
     }
     out = BytesIO()
@@ -92,17 +91,16 @@ def _with_directories(entries: dict[str, cpio.Entry]) -> Iterator[cpio.Entry]:
         yield entries[path]
 
 
-def _modules(kernel: Kernel, names: Sequence[str]) -> Iterator[cpio.Entry]:
+def _modules(kernel: Kernel, names: Sequence[str], scratch: Path) -> Iterator[cpio.Entry]:
     """The modules NAMES and what depmod writes for them alone."""
     tree = read_tree(kernel.root, kernel.release)
     paths = [tree.by_name[name].path for name in names]
-    with tempfile.TemporaryDirectory(prefix=".modules-", dir=cache_dir()) as scratch:
-        target = Path(scratch, "lib/modules", kernel.release)
-        copy_files(tree.directory, target, [*paths, *_FROM_BUILD])
-        run_depmod(Path(scratch), kernel.release)
-        for path in sorted(target.rglob("*")):
-            if path.is_file():
-                yield cpio.regular(str(path.relative_to(scratch)), path.read_bytes())
+    target = scratch / "lib/modules" / kernel.release
+    copy_files(tree.directory, target, [*paths, *_FROM_BUILD])
+    run_depmod(scratch, kernel.release)
+    for path in sorted(target.rglob("*")):
+        if path.is_file():
+            yield cpio.regular(str(path.relative_to(scratch)), path.read_bytes())
 
 
 def _files(tree: Path, paths: Sequence[str]) -> list[cpio.Entry]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,23 +41,22 @@ class Survey:
         return list(dict.fromkeys(device.module for device in behind if device.module))
 
 
-def take(kernel: Kernel, machine: Machine, image: Path, busybox: Path) -> bytes:
+def take(kernel: Kernel, machine: Machine, image: Path, busybox: Path, scratch: Path) -> bytes:
     """What survey() reads, from a boot of MACHINE with IMAGE, a generic one of ours.
 
     Raises TinykmodError where it does not come to its root.
     """
-    with tempfile.TemporaryDirectory(prefix="tinykmod-survey-") as scratch:
-        tree = Path(scratch, "tree")
-        for name in ("bin", "sbin", "dev", "proc", "sys", "run"):
-            (tree / name).mkdir(parents=True)
-        shutil.copy(busybox, tree / "bin/busybox")
-        shutil.copy(loader(machine), tree / "sbin/tinykmod")
-        (tree / "sbin/init").write_text(_INIT)
-        for program in ("bin/busybox", "sbin/init", "sbin/tinykmod"):
-            (tree / program).chmod(0o755)
-        name = str(uuid.uuid4())
-        disk = make_disk_of(Path(scratch, "disk"), tree, uuid=name, size_mib=16)
-        done = boot(kernel.vmlinuz, image, machine=machine, disks=[disk], append=f"root=UUID={name}", timeout=_LIMIT)
+    tree = scratch / "tree"
+    for name in ("bin", "sbin", "dev", "proc", "sys", "run"):
+        (tree / name).mkdir(parents=True)
+    shutil.copy(busybox, tree / "bin/busybox")
+    shutil.copy(loader(machine), tree / "sbin/tinykmod")
+    (tree / "sbin/init").write_text(_INIT)
+    for program in ("bin/busybox", "sbin/init", "sbin/tinykmod"):
+        (tree / program).chmod(0o755)
+    name = str(uuid.uuid4())
+    disk = make_disk_of(scratch / "disk", tree, uuid=name, size_mib=16)
+    done = boot(kernel.vmlinuz, image, machine=machine, disks=[disk], append=f"root=UUID={name}", timeout=_LIMIT)
     if done.trace is None or _END not in done.lines:
         raise TinykmodError(machine.name, f"did not come to its root with {image}: {done.tail(1) or done.ended}")
     return json.dumps(_told(done)).encode()

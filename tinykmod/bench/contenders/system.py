@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from tinykmod.bench.chroot import inside
 from tinykmod.bench.debian import Kernel, fetch_root
-from tinykmod.cache import cache_dir
 from tinykmod.errors import TinykmodError
 from tinykmod.files import replace_all
 from tinykmod.kmod import depmod
+from tinykmod.modules.directory import module_directory
 from tinykmod.modules.tree import read_tree
 
 #: The generators, and what Debian has them recommend for the same job. systemd is what Debian's systems run, so that
@@ -38,35 +36,31 @@ def tools() -> Path:
     return fetch_root(PACKAGES)
 
 
-@contextmanager
-def system(tree: Path, kernel: Kernel) -> Iterator[Path]:
-    """A root with the files of TREE and KERNEL, as links, configured as packages are; it is gone after the block.
+def system(tree: Path, kernel: Kernel, root: Path) -> Path:
+    """ROOT with the files of TREE and KERNEL, as links, configured as packages are.
 
-    What is there already must not be written into, but be replaced. Raises TinykmodError, on another architecture
-    than x86_64 too, since it is to run programs.
+    Files that are there must not be written into, but be replaced. Raises TinykmodError, on another architecture than
+    x86_64 too, since programs are to run in it.
     """
     if platform.machine() != "x86_64":
         raise TinykmodError("Debian's generators", f"run on x86_64 only, and this machine is {platform.machine()}")
-    with tempfile.TemporaryDirectory(prefix=".system-", dir=cache_dir()) as scratch:
-        root = Path(scratch, "root")
-        copy(tree, root)
-        for name in ("dev", "proc", "run", "sys", "tmp", "var/tmp"):
-            (root / name).mkdir(parents=True, exist_ok=True)
-        copy(kernel.root / "boot", root / "boot")
-        modules = Path("lib/modules", kernel.release)
-        copy(kernel.root / modules, root / modules)
-        run_depmod(root, kernel.release)
-        inside(root, _CONFIGURE)
-        yield root
+    _copy(tree, root)
+    for name in ("dev", "proc", "run", "sys", "tmp", "var/tmp"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    _copy(kernel.root / "boot", root / "boot")
+    _copy(module_directory(kernel.root, kernel.release), root / "lib/modules" / kernel.release)
+    run_depmod(root, kernel.release)
+    inside(root, _CONFIGURE)
+    return root
 
 
-def copy(source: Path, target: Path) -> None:
+def _copy(source: Path, target: Path) -> None:
     """SOURCE's files in TARGET, which may be there: links to them where the file system can."""
     shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True, copy_function=_link_or_copy)
 
 
 def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:
-    """The files NAMES of SOURCE in TARGET, linked as copy() does."""
+    """The files NAMES of SOURCE in TARGET: links to them where the file system can."""
     for name in names:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         _link_or_copy(str(source / name), str(target / name))
