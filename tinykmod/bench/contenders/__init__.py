@@ -39,8 +39,8 @@ NAMES = {
 def make(name: str, kernel: Kernel, machine: Machine, where: Path | None = None) -> Path:
     """The image of contender NAME for KERNEL, and for MACHINE where it is one machine's.
 
-    It is kept in WHERE, by default in the user's cache directory, by what it is made of; the one of what it was made
-    of before is removed. Raises TinykmodError where NAME is none of NAMES, or a tool or package is missing.
+    It is kept in WHERE, by default in the user's cache directory, by what it is made of; those that nobody has asked
+    for in a week are removed. Raises TinykmodError where NAME is none of NAMES, or a tool or package is missing.
     """
     if name not in NAMES:
         raise TinykmodError(name, f"no such contender; there are {', '.join(NAMES)}")

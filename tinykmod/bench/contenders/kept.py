@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,13 +18,15 @@ from tinykmod.bench.machines import Machine
 from tinykmod.files import replacing
 
 _DIGITS = 16
+_WEEK = 7 * 24 * 3600
 
 
 def kept(where: Path, name: str, made_of: Sequence[str], make: Callable[[Path], bytes]) -> Path:
     """The file NAME-DIGEST of MADE_OF in WHERE; what MAKE gives where it is not there, written beside and renamed.
 
     MAKE gets an empty directory in WHERE, which is removed afterwards; what a killed process left of one, before. One
-    process at a time makes it; what NAME was before is then removed. Raises what MAKE raises, and OSError.
+    process at a time makes it; what NAME was before is then removed if nobody has asked for it for a week: a bench of
+    another state of things may be under way. Raises what MAKE raises, and OSError.
     """
     where.mkdir(parents=True, exist_ok=True)
     path = where / f"{name}-{hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:_DIGITS]}"
@@ -39,8 +42,10 @@ def kept(where: Path, name: str, made_of: Sequence[str], make: Callable[[Path], 
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
             for other in where.iterdir():
-                if other != path and re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{{_DIGITS}}}", other.name):
+                of_name = re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{{_DIGITS}}}", other.name)
+                if of_name and other.stat().st_mtime < time.time() - _WEEK:
                     other.unlink()
+        path.touch()
     return path
 
 
