@@ -23,7 +23,7 @@ test: system-test build
 
 # Images by initramfs-tools and dracut, with the hooks and without, booted: as root, for minutes.
 test-generators: system-test-generators build
-	$(RUN) -m pytest $(PYTEST_ARGS) -rPs -m generators tests/generators
+	$(RUN) -m pytest $(PYTEST_ARGS) -rPs -m generators tests/generators tests/bench/test_contenders.py
 
 test-loaders: system-test build
 	$(RUN) -m pytest $(PYTEST_ARGS) -m loaders tests/project

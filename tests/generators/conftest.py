@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from chroot import inside
 from once import once
 from wheel import unpack_wheel
 
 import tinykmod
 from tinykmod import loaders
+from tinykmod.bench.chroot import inside
 
 PACKAGES = ("busybox", "cpio", "dracut-core", "e2fsprogs", "initramfs-tools-core", "klibc-utils", "kmod", "lz4",
             "python3", "systemd-sysv", "udev")  # fmt: skip

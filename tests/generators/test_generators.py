@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from chroot import inside
 from once import once
 
+from tinykmod.bench.chroot import inside
 from tinykmod.bench.disk import REPORTING_INIT, make_disk_of
 from tinykmod.bench.machines import REFERENCE
 from tinykmod.bench.qemu import boot
