@@ -40,7 +40,8 @@ def make(name: str, kernel: Kernel, machine: Machine, where: Path | None = None)
     """The image of contender NAME for KERNEL, and for MACHINE where it is one machine's.
 
     It is kept in WHERE, by default in the user's cache directory, by what it is made of; those that nobody has asked
-    for in a week are removed. Raises TinykmodError where NAME is none of NAMES, or a tool or package is missing.
+    for in a week are removed. Raises TinykmodError where NAME is none of NAMES, or a tool or package is missing,
+    and OSError.
     """
     if name not in NAMES:
         raise TinykmodError(name, f"no such contender; there are {', '.join(NAMES)}")
