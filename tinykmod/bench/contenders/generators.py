@@ -1,7 +1,7 @@
 """Debian's generators of images, each in a Debian with a kernel, set up as its users would for any PC.
 
 A root by its UUID on ext4 takes no more than a word on the kernel's command line. No fstab names the root, so that
-none of them checks it (Debian's would have one: fsck takes longer), and no swap is waited for to resume from.
+initramfs-tools does not check it (in an installed Debian it does), and no swap is waited for to resume from.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ def initramfs_tools(tree: Path, kernel: Kernel, scratch: Path) -> bytes:
 
 
 def dracut(tree: Path, kernel: Kernel, scratch: Path) -> bytes:
-    """The image for any machine (--no-hostonly) with all of dracut's modules that have what they need: systemd, udev
-    and the drivers of disks and displays; compressed as dracut chooses where Debian's recommended pigz is missing."""
+    """The image for any machine (--no-hostonly) with all of dracut's modules that have what they need: systemd, udev,
+    e2fsck, the drivers of disks and networks; compressed as dracut chooses where Debian's recommended pigz is missing.
+    """
     return _made(tree, kernel, scratch, f"dracut --quiet --force --no-hostonly {_OUT} {kernel.release}")
 
 
