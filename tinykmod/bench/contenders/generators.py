@@ -25,7 +25,7 @@ def initramfs_tools(tree: Path, kernel: Kernel, scratch: Path) -> bytes:
 
 def dracut(tree: Path, kernel: Kernel, scratch: Path) -> bytes:
     """The image for any machine (--no-hostonly) with all of dracut's modules that have what they need: systemd, udev,
-    e2fsck, the drivers of disks and networks; compressed as dracut chooses where Debian's recommended pigz is missing.
+    e2fsck, drivers of disks and networks; compressed as dracut chooses where Debian's recommended pigz is missing.
     """
     return _made(tree, kernel, scratch, f"dracut --quiet --force --no-hostonly {_OUT} {kernel.release}")
 
