@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from tinykmod import loaders
 from tinykmod.bench.contenders import dep, floor, generators, own, scripted
 from tinykmod.bench.contenders.kept import kept, of_kernel, of_machine, of_recipe, of_tinykmod
 from tinykmod.bench.contenders.survey import Survey, survey, take
@@ -114,10 +115,11 @@ class _Maker:
 
     def _survey(self) -> Survey:
         """What the machine has; looked at anew where the loader is another, which tells it."""
-        made_of = [*of_machine(self.machine), own.loader(self.machine).read_bytes().hex(), *of_recipe("survey.py")]
+        loader = loaders.find(self.machine.emulator.arch).read_bytes().hex()
+        made_of = [*of_machine(self.machine), loader, *of_recipe("survey.py")]
 
         def recipe(scratch: Path) -> bytes:
-            busybox = fetch_busybox(own.debian_arch(self.machine))
+            busybox = fetch_busybox(self.machine.emulator.debian)
             return take(self.kernel, self.machine, self._generic(), busybox, scratch)
 
         return survey(self._kept("survey", made_of, recipe, one=True))

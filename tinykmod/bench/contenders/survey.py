@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinykmod.bench.contenders.own import loader
+from tinykmod import loaders
 from tinykmod.bench.debian import Kernel
 from tinykmod.bench.disk import REPORTING_INIT, make_disk_of
 from tinykmod.bench.machines import Machine
@@ -50,7 +50,7 @@ def take(kernel: Kernel, machine: Machine, image: Path, busybox: Path, scratch: 
     for name in ("bin", "sbin", "dev", "proc", "sys", "run"):
         (tree / name).mkdir(parents=True)
     shutil.copy(busybox, tree / "bin/busybox")
-    shutil.copy(loader(machine), tree / "sbin/tinykmod")
+    shutil.copy(loaders.find(machine.emulator.arch), tree / "sbin/tinykmod")
     (tree / "sbin/init").write_text(_INIT)
     for program in ("bin/busybox", "sbin/init", "sbin/tinykmod"):
         (tree / program).chmod(0o755)
