@@ -39,6 +39,7 @@ COMMANDS = (
     Command("boot", "boot a kernel with an image in QEMU, and show its timeline", "tinykmod.cli.boot"),
     Command("coldplug", "load (or show) what this machine's devices ask for", "tinykmod.cli.coldplug"),
     Command("trace", "show a boot's trace as a timeline, or turn it into a chart", "tinykmod.cli.trace"),
+    Command("bench", "boot images again and again, and tell which is quicker, by how much", "tinykmod.cli.bench"),
     Command("snapshot", "write down what this machine's image needs, to build it elsewhere", "tinykmod.cli.snapshot"),
     Command("profile", "make a plan for the next boot of a boot's trace", "tinykmod.cli.profile"),
     Command(
@@ -70,9 +71,17 @@ class Parser(argparse.ArgumentParser):
     """For one subcommand."""
 
     usage_error = 2
+    #: Of its subcommands the one whose word may be left out.
+    usual = ""
 
     def error(self, message: str) -> NoReturn:
         self.exit(self.usage_error, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def with_usual(self, words: Sequence[str]) -> list[str]:
+        """The words with `usual` in front where it has been left out."""
+        actions = next((action.choices for action in self._actions if action.dest == "action"), None) or ()
+        own = words and (words[0] in actions or words[0] in self._option_string_actions)
+        return [self.usual, *words] if self.usual and not own else list(words)
 
     def permuted(self, words: Sequence[str]) -> list[str]:
         """The words as getopt_long(3) takes them and argparse does not: options may follow other words, `--` ends
@@ -183,7 +192,7 @@ def _run(chosen: Command | None, words: list[str]) -> int:
     if chosen is not None:
         parser = parser_of(chosen)
         given = [*_words_of(chosen.environment), *words[1:]]
-        args = parser.parse_args(parser.permuted(given) if chosen.kmod else given)
+        args = parser.parse_args(parser.permuted(given) if chosen.kmod else parser.with_usual(given))
         return int(args.run(args))
     main_parser = _main_parser()
     if not words:
