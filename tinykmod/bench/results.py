@@ -31,7 +31,7 @@ def key_of(run: Measured) -> Key:
 
 
 class Log:
-    """A file of boots, by their keys; of two with one key the later counts."""
+    """A file of boots, by their keys."""
 
     def __init__(self, path: Path) -> None:
         """Take up what PATH has, or begin it. Raises TinykmodError where a line of it is something else, OSError."""
@@ -64,13 +64,15 @@ class Log:
 
 
 def read_runs(path: Path) -> list[Measured]:
-    """The boots of a `runs.jsonl`, or of the directory that has it; half a line at its end is no boot yet.
+    """The boots of a `runs.jsonl`, or of the directory that has it: of two with one key the later, which was tried anew.
 
+    Half a line at its end is no boot yet.
     Raises TinykmodError for a line that is no boot, OSError.
     """
     path = path / RUNS if path.is_dir() else path
     lines = path.read_bytes()[: _whole(path)].split(b"\n")[:-1]
-    return [_run(line, f"{path}: line {number}") for number, line in enumerate(lines, 1)]
+    found = [_run(line, f"{path}: line {number}") for number, line in enumerate(lines, 1)]
+    return list({key_of(run): run for run in found}.values())
 
 
 def read_about(directory: Path) -> dict[str, Any]:
