@@ -1,4 +1,5 @@
-# What people run: `make demo`, `make test`, `make check`, `make build`, `make bench`, `make bench-depmod`,
+# What people run: `make demo`, `make test`, `make check`, `make build`, `make bench`, `make bench-floor`,
+# `make bench-depmod`,
 # `make soak`, `make sanitize`, `make test-generators`, `make test-loaders`, `make clean`.
 # Everything Python lives in .venv; what Debian must provide is checked, and installed where that is allowed,
 # by scripts/setup_system.sh.
@@ -13,7 +14,7 @@ SOURCES := $(shell find cext -name '*.py[xd]' -o -path 'cext/*.pxi' -o -path 'ce
 HOOKS := $(shell grep -rlE '^\#!(/usr)?/bin/(sh|ash|bash)' initramfs)
 BUILD_NEEDS = $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d ,)
 
-.PHONY: demo test test-generators test-loaders build check bench bench-depmod soak sanitize clean system-%
+.PHONY: demo test test-generators test-loaders build check bench bench-floor bench-depmod soak sanitize clean system-%
 
 demo: system-demo build
 	$(RUN) scripts/demo.py
@@ -41,7 +42,11 @@ check: system-check build
 	$(RUN) scripts/generate_format.py --check
 	$(RUN) scripts/check_loader.py
 
+# All contenders on all disks, for an hour or more; what was interrupted goes on.
 bench: system-demo build
+	$(RUN) scripts/bench_reference.py --update
+
+bench-floor: system-demo build
 	$(RUN) scripts/bench_floor.py
 
 bench-depmod: system-test build

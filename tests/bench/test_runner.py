@@ -81,8 +81,9 @@ def go_on(tmp_path):
     directory.mkdir()
 
     def run(prepared, jobs=1):
-        told, shown = [], []
-        done = runner.run(prepared, directory, jobs=jobs, show=shown.append, tell=lambda *words: told.append(words))
+        told, run.shown = [], []
+        hear = {"show": run.shown.append, "tell": lambda *words: told.append(words)}
+        done = runner.run(prepared, directory, jobs=jobs, **hear)
         return done, told
 
     run.directory = directory
@@ -117,7 +118,8 @@ def test_warm_ups_are_kept_apart(ready, machine, go_on):
 
 def test_each_boot_gets_its_own_words(ready, machine, go_on):
     go_on(ready)
-    assert set(machine.booted) == {(name, place, f"root=UUID=1 of={name}") for name in "ab" for place in ready.machines}
+    words = {name: f"root=UUID=1 of={name}" for name in "ab"}
+    assert set(machine.booted) == {(name, place, words[name]) for name in "ab" for place in ready.machines}
 
 
 def test_what_is_done_is_not_repeated(ready, machine, go_on):
@@ -152,7 +154,8 @@ def test_a_boot_that_fails_is_a_result(ready, machine, go_on):
     ends = {(run.contender, run.machine): run for run in done}
     assert ends["b", "nvme"].ended == "timeout"
     assert ends["b", "nvme"].console == ["line before the end"]
-    assert (ends["a", "nvme"].ended, ends["a", "nvme"].error) == ("failed", "qemu-system-x86_64: device nvme: no such thing")
+    assert ends["a", "nvme"].ended == "failed"
+    assert ends["a", "nvme"].error == "qemu-system-x86_64: device nvme: no such thing"
     # What could not be begun is tried anew, what ended badly is not.
     machine.booted.clear()
     del machine.ends["a", "nvme"]
@@ -185,6 +188,8 @@ def test_time_left_is_told_once_there_is_a_boot_to_tell_by(ready, machine, go_on
         "2 of 8: b on virtio-blk, qemu-icount, round 1; 48 s left",
     ]
     assert told[-1][1] == "8 of 8: a on nvme, qemu-icount, round 2"
+    assert go_on.shown[0] == "0 of 8: a on virtio-blk, qemu-icount, round 1", "nothing to tell by yet"
+    assert go_on.shown[1] == "1 of 8: b on virtio-blk, qemu-icount, round 1; 56 s left"
 
 
 def test_an_image_that_changes_meanwhile(ready, machine, go_on, tmp_path):
@@ -195,10 +200,10 @@ def test_an_image_that_changes_meanwhile(ready, machine, go_on, tmp_path):
 
 
 def test_two_at_once_in_one_directory(tmp_path):
-    with results.held(tmp_path / "out"):
-        with pytest.raises(TinykmodError, match="another bench writes its results there"), results.held(tmp_path / "out"):
-            pass
-    with results.held(tmp_path / "out"):
+    out = tmp_path / "out"
+    with results.held(out), pytest.raises(TinykmodError, match="another bench writes its"), results.held(out):
+        pass
+    with results.held(out):
         pass
 
 
@@ -241,7 +246,8 @@ def changed(**parts):
 @pytest.mark.parametrize(
     ("parts", "what"),
     [
-        ({"kernel": {"release": "6.1.0", "sha256": "x" * 64}}, "kernel: 6.1.0 (kkkkkkkkkkkk) then, 6.1.0 (xxxxxxxxxxxx) now"),
+        ({"kernel": {"release": "6.1.0", "sha256": "x" * 64}},
+         "kernel: 6.1.0 (kkkkkkkkkkkk) then, 6.1.0 (xxxxxxxxxxxx) now"),
         ({"append": "root=/dev/vda"}, "append: 'root=UUID=1' then, 'root=/dev/vda' now"),
         ({"disks": [{"sha256": "d" * 64}]}, "disks: the usual root then, dddddddddddd now"),
         ({"engines": {"qemu-icount": "8.0"}}, "engine qemu-icount: 7.2 then, 8.0 now"),
@@ -264,13 +270,15 @@ def test_what_is_only_in_one_is_no_change():
     assert set(both["contenders"]) == {"a", "b"}
     assert both["contenders"]["a"] == ABOUT["contenders"]["a"]
     assert both["begun"] == ABOUT["begun"]
-    by_clock = [changed(engines={"qemu": "7.2"}, host={"processor": name, "processors": 2}) for name in ("fast", "slow")]
+    hosts = [{"processor": name, "processors": 2} for name in ("fast", "slow")]
+    by_clock = [changed(engines={"qemu": "7.2"}, host=host) for host in hosts]
     assert changes(*by_clock) == ["host of engine qemu: 2 x fast then, 2 x slow now"]
 
 
 def boots(name, times, machine="nvme", ended="root"):
-    return [Measured(name, machine, "qemu-icount", number, ended, {"init": 1.0, "mounted": 1.0 + seconds}, image_bytes=1 << 20)
-            for number, seconds in enumerate(times, 1)]  # fmt: skip
+    marks = [{"init": 1.0, "mounted": 1.0 + seconds} for seconds in times]
+    return [Measured(name, machine, "qemu-icount", number, ended, each, image_bytes=1 << 20)
+            for number, each in enumerate(marks, 1)]  # fmt: skip
 
 
 def test_ratios_are_of_the_same_round():

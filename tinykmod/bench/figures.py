@@ -109,6 +109,16 @@ def table(found: Sequence[Row], baseline: str = "") -> str:
     return "\n\n".join(blocks)
 
 
+def markdown(found: Sequence[Row], baseline: str = "") -> str:
+    """As table(), for a document: one table, a row a contender and machine."""
+    metrics = [metric for metric in METRICS if any(metric in row.metrics for row in found)]
+    lines = [["machine", "contender", "image", *metrics, "to the root"], ["---"] * (4 + len(metrics))]
+    for row in found:
+        cells = [_cell(row.metrics.get(metric), row.contender != baseline) for metric in metrics]
+        lines.append([row.machine, row.contender, mib(row.image_bytes), *cells, _ends(row)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def to_json(found: Sequence[Row], about: Mapping[str, Any]) -> dict[str, Any]:
     """What `results.json` holds: `bench.json`'s ABOUT, and the rows, times in seconds."""
     return {"about": dict(about), "rows": [asdict(row) for row in found]}

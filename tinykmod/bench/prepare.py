@@ -8,7 +8,6 @@ import hashlib
 import os
 import platform
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,18 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from tinykmod import __version__
-from tinykmod.bench import contenders, debian, engines, machines
+from tinykmod.bench import contenders, debian, defaults, engines, machines, marks, qemu
 from tinykmod.bench.disk import REPORTING_INIT, make_root_disk
 from tinykmod.bench.machines import Emulator, Machine
-from tinykmod.bench.qemu import unpack_vmlinux
 from tinykmod.bench.results import FORMAT
 from tinykmod.bench.suite import META, Contender, Suite
 from tinykmod.cache import cache_dir
 from tinykmod.errors import TinykmodError
 from tinykmod.files import replacing
 
-#: Of the root that is made where a suite names no disk.
-ROOT_UUID = "5d2f7c1a-93be-4c0e-8a6d-1f4b7e20c9d3"
 #: The engine whose figures do not depend on what else the host does.
 STEADY = "qemu-icount"
 #: What a line of changes() begins with that is about an image.
@@ -97,7 +93,8 @@ def prepare(suite: Suite, say: Callable[[str], None]) -> Prepared:
     versions = {emulator.program: _version(emulator) for emulator in emulators
                 if any(name.partition(":")[0].startswith("qemu") for name in suite.engines)}  # fmt: skip
     given = {each.name: File.of(each.image) for each in suite.contenders if each.image}
-    package, vmlinuz = _kernel(suite, emulators[0], say)
+    own_kernel = bool(suite.kernel) and not suite.kernel.startswith(META)
+    kernel, vmlinuz = _kernel(suite, emulators[0], say)
     images: dict[tuple[str, str], File] = {}
     unmade: dict[tuple[str, str], TinykmodError] = {}
     known: dict[Path, File] = {}
@@ -106,22 +103,21 @@ def prepare(suite: Suite, say: Callable[[str], None]) -> Prepared:
             place = contender.name, machine.name
             say(f"making {contender.name} for {machine.name}")
             try:
-                path = None if contender.name in given else _made(contender, package, machine)
+                path = _made(contender, kernel, machine) if kernel and contender.make else None
             except TinykmodError as error:
                 unmade[place] = error
                 continue
             if path is not None and path not in known:
                 known[path] = File.of(path)
             images[place] = given[contender.name] if path is None else known[path]
-    disks, root = ([File.of(path) for path in suite.disks], "") if suite.disks else ([], f"root=UUID={ROOT_UUID}")
+    disks = [File.of(path) for path in suite.disks]
     about = {
         "format": FORMAT,
         "tinykmod": __version__,
         "begun": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "suite": {"name": suite.name, "runs": suite.runs, "baseline": suite.baseline, "timeout": suite.timeout},
-        "append": " ".join(filter(None, [root, suite.append])),
-        "kernel": {**vmlinuz.to_json(), "release": package.release if package else _release(vmlinuz.path),
-                   "package": suite.kernel or emulators[0].kernel if package else ""},
+        "append": " ".join([*_words(suite), *suite.append.split()]),
+        "kernel": {**vmlinuz.to_json(), "release": kernel.release if kernel else _release(vmlinuz.path)},
         "disks": [disk.to_json() for disk in disks],
         "machines": {name: dataclasses.asdict(machine) for name, machine in named.items()},
         "engines": {name: ", ".join(versions.values()) if name.startswith("qemu") else "" for name in suite.engines},
@@ -136,7 +132,7 @@ def prepare(suite: Suite, say: Callable[[str], None]) -> Prepared:
         "host": {"processor": _processor(), "processors": os.cpu_count(), "system": platform.platform()},
     }  # fmt: skip
     return Prepared(
-        suite, _unpacked(vmlinuz) if package else vmlinuz.path,
+        suite, vmlinuz.path if own_kernel else _unpacked(vmlinuz),
         suite.disks or (_root(emulators[0]),), str(about["append"]), named, images, unmade, about,
     )  # fmt: skip
 
@@ -180,22 +176,31 @@ def _identity(about: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _kernel(suite: Suite, emulator: Emulator, say: Callable[[str], None]) -> tuple[debian.Kernel | None, File]:
-    """The kernel's package, where it is one, and its file."""
+    """The kernel with its modules, where images are to be made of them, and its file."""
     word = suite.kernel or emulator.kernel
     if not word.startswith(META):
-        return None, File.of(Path(word))
+        defaults.check_kernel(Path(word), emulator)
+        made = any(contender.make for contender in suite.contenders)
+        return defaults.tree_of(Path(word)) if made else None, File.of(Path(word))
     say(f"fetching {word}")
     package = debian.fetch_kernel(word, emulator.debian)
     return package, File.of(package.vmlinuz)
 
 
-def _made(contender: Contender, package: debian.Kernel | None, machine: Machine) -> Path:
-    if package is None:
-        why = f"is made of a kernel's package ({META}...), and the suite's kernel is a file"
-        raise TinykmodError(contender.name, why)
+def _words(suite: Suite) -> list[str]:
+    """What the kernel gets beside the suite's own words, the same for every contender."""
+    if not suite.disks:
+        # So that the log, which this root prints at the end, tells each module's init, whoever loads it.
+        return [f"root=UUID={defaults.ROOT_UUID}", *marks.INITCALLS.split()]
+    root = [] if re.search(r"(^|\s)root=", suite.append) else [f"root={defaults.root_of(suite.disks[0])}"]
+    # The log is what comes to the console.
+    return [*root, "loglevel=7"]
+
+
+def _made(contender: Contender, kernel: debian.Kernel, machine: Machine) -> Path:
     where = cache_dir() / "contenders"
     where.mkdir(parents=True, exist_ok=True)
-    return contenders.make(contender.make, package, machine, where)
+    return contenders.make(contender.make, kernel, machine, where)
 
 
 def _unpacked(vmlinuz: File) -> Path:
@@ -203,7 +208,7 @@ def _unpacked(vmlinuz: File) -> Path:
     path = cache_dir() / "bench" / f"vmlinux-{vmlinuz.sha256[:16]}"
     if not path.exists():
         try:
-            data = unpack_vmlinux(vmlinuz.path)
+            data = qemu.unpack_vmlinux(vmlinuz.path)
         except TinykmodError:
             return vmlinuz.path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -217,7 +222,7 @@ def _root(emulator: Emulator) -> Path:
     busybox = debian.fetch_busybox(emulator.debian)
     made_of = hashlib.sha256(busybox.read_bytes() + REPORTING_INIT.encode()).hexdigest()[:16]
     path = cache_dir() / "bench" / f"root-{made_of}.img"
-    return path if path.exists() else make_root_disk(path, busybox=busybox, uuid=ROOT_UUID)
+    return path if path.exists() else make_root_disk(path, busybox=busybox, uuid=defaults.ROOT_UUID)
 
 
 def _release(kernel: Path) -> str:
@@ -233,10 +238,7 @@ def _release(kernel: Path) -> str:
 
 def _version(emulator: Emulator) -> str:
     """What QEMU says that it is. Raises TinykmodError where it is not there."""
-    program = shutil.which(emulator.program)
-    if program is None:
-        raise TinykmodError(emulator.program, f"not installed (Debian: apt-get install {emulator.package})")
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    done = subprocess.run([qemu.program(emulator), "--version"], capture_output=True, text=True, check=False)
     return (done.stdout.splitlines() or ["QEMU"])[0].removeprefix("QEMU emulator version ")
 
 

@@ -64,9 +64,9 @@ class Log:
 
 
 def read_runs(path: Path) -> list[Measured]:
-    """The boots of a `runs.jsonl`, or of the directory that has it: of two with one key the later, which was tried anew.
+    """The boots of a `runs.jsonl`, or of the directory that has it.
 
-    Half a line at its end is no boot yet.
+    Of two with one key it is the later, for which the other was tried anew; half a line at the end is no boot yet.
     Raises TinykmodError for a line that is no boot, OSError.
     """
     path = path / RUNS if path.is_dir() else path

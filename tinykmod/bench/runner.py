@@ -8,7 +8,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinykmod.bench.engines import engine
@@ -22,6 +22,8 @@ from tinykmod.errors import TinykmodError
 
 #: How a boot ended that could not be begun: the next time it is tried anew.
 FAILED = "failed"
+#: What a root's init ends with on the console, where a suite does not say what to wait for.
+_LOGIN = r"\blogin: ?$"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Boot:
     disks: tuple[Path, ...]
     append: str
     timeout: float
+    #: Regular expressions for the console's line that ends the boot, and for that by which the root's init runs.
+    stop_on: str
     until: str
 
 
@@ -118,9 +122,10 @@ def do(boot: Boot) -> Measured:
         if not boot.image.is_the_same():
             raise TinykmodError(boot.image.path, "has changed since the bench began")
         result = engine(name).boot(boot.kernel, boot.image.path, boot.machine, boot.disks, boot.append, boot.timeout,
-                                   stop_on=boot.until or None)  # fmt: skip
-        return measured(result, contender=contender, machine=machine, engine=name, run=number,
-                        image_bytes=boot.image.size, until=boot.until or None)  # fmt: skip
+                                   stop_on=boot.stop_on or None)  # fmt: skip
+        found = measured(result, contender=contender, machine=machine, engine=name, run=number,
+                         image_bytes=boot.image.size, until=boot.until or None)  # fmt: skip
+        return replace(found, error=result.damage) if result.damage and not found.error else found
     except (TinykmodError, OSError) as error:
         return Measured(contender, machine, name, number, FAILED, image_bytes=boot.image.size, error=str(error))
 
@@ -129,7 +134,8 @@ def _boot_of(prepared: Prepared, warm: bool, key: Key) -> Boot:
     suite = prepared.suite
     own = next(contender.append for contender in suite.contenders if contender.name == key[0])
     return Boot(key, warm, prepared.kernel, prepared.images[key[:2]], prepared.machines[key[1]], prepared.disks,
-                f"{prepared.append} {own}".strip(), suite.timeout, suite.until)  # fmt: skip
+                f"{prepared.append} {own}".strip(), suite.timeout,
+                suite.until or (_LOGIN if suite.disks else ""), suite.until)  # fmt: skip
 
 
 def _called(key: Key, warm: bool) -> str:

@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Run the reference suite of `tinykmod bench`, and put its table into docs/benchmarks.md.
+
+Results are kept by the revision of the source; what was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tinykmod.bench import figures, results
+from tinykmod.cli import main as tinykmod
+from tinykmod.errors import TinykmodError
+from tinykmod.files import replacing
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- make bench writes what follows -->\n", "<!-- up to here -->\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("-j", "--jobs", default="2", metavar="N", help="boots at the same time (default: %(default)s)")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: build/bench/REVISION")
+    parser.add_argument("--update", action="store_true", help=f"put the table into {DOCUMENT.relative_to(ROOT)}")
+    args = parser.parse_args()
+    directory = args.output or ROOT / "build/bench" / revision()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    code = tinykmod(["bench", "reference", "-j", args.jobs, "-o", str(directory)])
+    if args.update and (directory / results.RUNS).exists():
+        try:
+            update(DOCUMENT, report(directory))
+        except TinykmodError as error:
+            print(f"bench_reference: {error}", file=sys.stderr)
+            return 1
+    return code
+
+
+def revision() -> str:
+    """Of the source, as git names it."""
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def report(directory: Path) -> str:
+    """How it was measured, and a table with a row for each contender and machine, in Markdown."""
+    about = results.read_about(directory)
+    baseline = about["suite"]["baseline"]
+    engines = ", ".join(f"{name} ({version})" for name, version in about["engines"].items())
+    how = (
+        f"Kernel {about['kernel']['release']}, engine {engines}, {about['suite']['runs']} rounds, begun {about['begun']}. "
+        f"Milliseconds of the guest's clock, median ±half of the range, x ratio to {baseline} round by round. "
+        "unpacking: the kernel unpacks the image; T_root: from its init to the root mounted; T_all: to the end of the "
+        "last module's init; total: from the kernel's start to the root's init."
+    )
+    return f"{textwrap.fill(how, 118)}\n\n{figures.markdown(figures.rows(results.read_runs(directory), baseline), baseline)}\n"
+
+
+def update(document: Path, text: str) -> None:
+    """Put TEXT between the document's two marks."""
+    before, begin, rest = document.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise TinykmodError(document, f"has no lines {BEGIN.strip()} and {END.strip()}")
+    with replacing(document) as out:
+        out.write(f"{before}{BEGIN}\n{text}\n{END}{after}".encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
