@@ -1,6 +1,5 @@
 # What people run: `make demo`, `make test`, `make check`, `make build`, `make bench`, `make bench-floor`,
-# `make bench-depmod`,
-# `make soak`, `make sanitize`, `make test-generators`, `make test-loaders`, `make clean`.
+# `make bench-depmod`, `make soak`, `make sanitize`, `make test-generators`, `make test-loaders`, `make clean`.
 # Everything Python lives in .venv; what Debian must provide is checked, and installed where that is allowed,
 # by scripts/setup_system.sh.
 

@@ -26,7 +26,7 @@ BEGIN, END = "<!-- make bench writes what follows -->\n", "<!-- up to here -->\n
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("-j", "--jobs", default="2", metavar="N", help="boots at the same time (default: %(default)s)")
+    parser.add_argument("-j", "--jobs", default="2", metavar="N", help="boots at once (default: %(default)s)")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: build/bench/REVISION")
     parser.add_argument("--update", action="store_true", help=f"put the table into {DOCUMENT.relative_to(ROOT)}")
     args = parser.parse_args()
@@ -55,12 +55,13 @@ def report(directory: Path) -> str:
     baseline = about["suite"]["baseline"]
     engines = ", ".join(f"{name} ({version})" for name, version in about["engines"].items())
     how = (
-        f"Kernel {about['kernel']['release']}, engine {engines}, {about['suite']['runs']} rounds, begun {about['begun']}. "
-        f"Milliseconds of the guest's clock, median ±half of the range, x ratio to {baseline} round by round. "
-        "unpacking: the kernel unpacks the image; T_root: from its init to the root mounted; T_all: to the end of the "
-        "last module's init; total: from the kernel's start to the root's init."
+        f"Kernel {about['kernel']['release']}, {engines}, {about['suite']['runs']} rounds, begun {about['begun']}. "
+        f"Milliseconds of the guest's clock: median ±half of the range, x ratio to {baseline} round by round. "
+        "unpacking: the kernel unpacks the image; T_root: from its init to the root mounted; T_all: to the end of "
+        "the last module's init; total: from the kernel's start to the root's init."
     )
-    return f"{textwrap.fill(how, 118)}\n\n{figures.markdown(figures.rows(results.read_runs(directory), baseline), baseline)}\n"
+    rows = figures.rows(results.read_runs(directory), baseline)
+    return f"{textwrap.fill(how, 118)}\n\n{figures.markdown(rows, baseline)}\n"
 
 
 def update(document: Path, text: str) -> None:

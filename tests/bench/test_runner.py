@@ -308,6 +308,40 @@ def test_csv_has_a_line_a_boot():
     assert (lines[0]["T_root"], lines[0]["mark_mounted"], lines[0]["T_gpu"]) == ("0.500000", "1.500000", "")
 
 
+def test_what_cannot_be_made_does_not_keep_the_others_from_booting(kernel, tmp_path, monkeypatch):
+    def make(name, of, machine, where):
+        assert (of.release, machine.name) == (kernel.release, "nvme")
+        raise TinykmodError(name, "there is no network")
+
+    monkeypatch.setattr(prepare.contenders, "make", make)
+    (tmp_path / "a.img").write_bytes(b"abc")
+    contenders = (Contender("mine", tmp_path / "a.img"), Contender("tinykmod", make="tinykmod"))
+    ready = prepare.prepare(Suite("mine", contenders, ("nvme",), append="quiet").checked(), lambda text: None)
+    assert {place: str(error) for place, error in ready.unmade.items()} == {
+        ("tinykmod", "nvme"): "tinykmod: there is no network"
+    }
+    assert set(ready.images) == {("mine", "nvme")}
+    assert ready.append.startswith("root=UUID=")
+    assert ready.append.endswith(" quiet")
+    assert (ready.about["kernel"]["release"], ready.about["append"]) == (kernel.release, ready.append)
+    assert set(results_of(ready)) == {"mine"}
+
+
+def results_of(ready):
+    return [key[0] for _, key in runner.rounds(ready.suite, list(ready.machines)) if key[:2] in ready.images]
+
+
+def test_a_kernel_of_another_architecture(tmp_path):
+    for name in ("a.img", "Image"):
+        (tmp_path / name).write_bytes(b"\0" * 1000)
+    suite = Suite("mine", (Contender("mine", tmp_path / "a.img"),), kernel=str(tmp_path / "Image"))
+    with pytest.raises(TinykmodError, match="is no kernel for x86_64"):
+        prepare.prepare(suite.checked(), lambda text: None)
+    both = replace(suite, machines=("virtio-blk", "arm64-mmio"))
+    with pytest.raises(TinykmodError, match="machines of several architectures"):
+        prepare.prepare(both.checked(), lambda text: None)
+
+
 def test_a_kernel_tells_its_release(kernel, tmp_path):
     assert prepare._release(kernel.vmlinuz) == kernel.release
     (tmp_path / "Image").write_bytes(b"\0" * 600 + b"Linux version 6.6.1-board (gcc) " + b"\0" * 99)

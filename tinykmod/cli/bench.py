@@ -61,7 +61,8 @@ def configure(parser: Parser) -> None:
     show = actions.add_parser("show", help="print the table of what was measured")
     show.add_argument("directory", type=Path, metavar="DIR")
     show.add_argument("--baseline", metavar="NAME", help="what ratios are to (default: as it was)")
-    show.add_argument("--format", choices=["table", "markdown", "json", "csv"], default="table", help="default: %(default)s")
+    show.add_argument("--format", choices=["table", "markdown", "json", "csv"], default="table",
+                      help="default: %(default)s")  # fmt: skip
     compare = actions.add_parser("compare", help="tell what got slower or larger; exit 1 past a budget")
     compare.add_argument("old", type=Path, metavar="OLD", help="a directory of results, or its runs.jsonl")
     compare.add_argument("new", type=Path, metavar="NEW")
