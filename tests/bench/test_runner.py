@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import multiprocessing
 import os
+import signal
+import time
 from dataclasses import replace
 
 import pytest
@@ -179,6 +183,32 @@ def test_boots_at_the_same_time_give_the_same(ready, machine, go_on):
     alone = replace(ready, suite=replace(ready.suite, engines=("qemu",), warmup=0))
     go_on(alone, jobs=3)
     assert len(machine.booted) == 8
+
+
+def test_whatever_ends_the_bench_ends_its_boots(ready, machine, go_on, tmp_path):
+    def boot(*_, **__):
+        begun = tmp_path / f"begun-{os.getpid()}"
+        begun.touch()
+        try:
+            signal.pause()
+        finally:
+            begun.rename(tmp_path / f"ended-{os.getpid()}")
+
+    def bench():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with contextlib.suppress(KeyboardInterrupt):
+            go_on(ready, jobs=2)
+
+    machine.boot = boot
+    child = multiprocessing.get_context("fork").Process(target=bench)
+    child.start()
+    while len(list(tmp_path.glob("begun-*"))) < 2:
+        assert child.is_alive()
+        time.sleep(0.05)
+    child.terminate()
+    child.join()
+    assert len(list(tmp_path.glob("ended-*"))) == 2, "each had the time to end its machine"
+    assert results.read_runs(go_on.directory) == []
 
 
 def test_time_left_is_told_once_there_is_a_boot_to_tell_by(ready, machine, go_on):
