@@ -36,8 +36,8 @@ def test_within_the_noise_nothing_is_slower():
 def test_single_boots_differ_by_the_floor_at_least():
     one, two = (figure({1: seconds}, {}) for seconds in (1.0, 1.2))
     assert noise(one, two) == comparing.FLOOR * 1.0
-    assert verdicts(boots([1.0]), boots([1.004]))["T_root"] == "same"
-    assert verdicts(boots([1.0]), boots([1.006]))["T_root"] == "slower"
+    assert verdicts(boots([1.0]), boots([1.009]))["T_root"] == "same"
+    assert verdicts(boots([1.0]), boots([1.011]))["T_root"] == "slower"
 
 
 def test_an_image_has_no_noise():
@@ -144,11 +144,15 @@ def test_exit_codes(run_tinykmod, kept, tmp_path):
     (tmp_path / "budget.toml").write_text('T_root = "+5 %"\n')
     plain = run_tinykmod("bench", "compare", old, new)
     assert (plain.returncode, plain.stderr) == (0, "")
-    assert "mine on nvme, qemu-icount: T_root 500.0 ms -> 600.0 ms +20.0 % slower (noise 0.5 %)\n" in plain.stdout
+    assert "mine on nvme, qemu-icount: T_root 500.0 ms -> 600.0 ms +20.0 % slower (noise 1.0 %)\n" in plain.stdout
     assert "1 of 2 figures are the same within the noise\n" in plain.stdout
     over = run_tinykmod("bench", "compare", old, new, "--budget", tmp_path / "budget.toml")
     assert (over.returncode, over.stderr) == (1, "")
     assert over.stdout.splitlines()[-1].startswith("past the budget: mine on nvme, qemu-icount: T_root: 500.0 ms -> ")
+    more = kept("more", [*boots([0.5]), *boots([0.5], "another")])
+    added = run_tinykmod("bench", "compare", old, more)
+    assert added.stdout.splitlines()[0] == f"another on nvme, qemu-icount: only in {more}"
+    assert added.stdout.splitlines()[1] == "2 of 2 figures are the same within the noise"
     within = run_tinykmod("bench", "compare", old, old, "--budget", tmp_path / "budget.toml")
     assert within.returncode == 0
     assert run_tinykmod("bench", "compare", old).returncode == 2

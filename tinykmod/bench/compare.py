@@ -18,7 +18,7 @@ from tinykmod.errors import TinykmodError
 #: What is compared beside METRICS: the image's bytes, which have no noise.
 IMAGE = "image"
 #: A change of time that is less than this share of it is none: boots of one image repeat within that.
-FLOOR = 0.005
+FLOOR = 0.01
 #: So many standard errors of the difference are noise.
 ERRORS = 3.0
 _LIMIT = re.compile(r"(\+?)\s*(\d+(?:\.\d+)?)\s*(%|ms|s|KiB|MiB|B)")

@@ -197,24 +197,28 @@ def _compare(args: argparse.Namespace) -> int:
 
     limits = compare.read_budget(args.budget) if args.budget else []
     old, new = (rows(results.read_runs(path)) for path in (args.old, args.new))
-    if not {row.place for row in old} & {row.place for row in new}:
+    both = {row.place for row in old} & {row.place for row in new}
+    if not both:
         raise TinykmodError(args.new, f"has no contender, machine and engine in common with {args.old}")
     before, after = (results.read_about(path) if path.is_dir() else {} for path in (args.old, args.new))
     for line in prepare.changes(before, after) if before and after else ():
         if not line.startswith(prepare.IMAGE_OF):
             print(f"not alike: {line}")
     changes = compare.compare(old, new)
-    same = 0
-    for change in changes:
-        if change.verdict == "same":
-            same += 1
-        else:
+    for path, rows_there in (args.old, old), (args.new, new):
+        for row in rows_there:
+            if row.place not in both:
+                print(f"{compare.named(row.place)}: only in {path}")
+    figures = [change for change in changes if change.place in both]
+    for change in figures:
+        if change.verdict != "same":
             print(f"{compare.named(change.place)}: {change.metric} {change}")
     ends = {row.place: row.ends for row in old}
     for row in new:
         if row.ends != ends.get(row.place, {}):
             print(f"{compare.named(row.place)}: {compare.missed(row)}")
-    print(f"{same} of {len(changes)} figures are the same within the noise")
+    same = sum(change.verdict == "same" for change in figures)
+    print(f"{same} of {len(figures)} figures are the same within the noise")
     lines = compare.past(changes, limits, new, str(args.budget))
     for line in lines:
         print(f"past the budget: {line}")
