@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from tinykmod.bench.disk import SENTINEL
 from tinykmod.bench.measured import Load, Measured
 from tinykmod.bench.result import BootResult, stamped
+from tinykmod.bench.traced import path_of
 from tinykmod.trace.events import Event
 
 #: Words for the kernel that make its log, of which there is then more, tell each module's init: for images that leave
@@ -74,7 +75,7 @@ def measured(
         contender, machine, engine, run,
         ended="root" if ran is not None else result.ended,
         marks=dict(sorted(marks.items(), key=lambda mark: mark[1])),
-        loads=loads, image_bytes=image_bytes, host_seconds=round(result.seconds, 2),
+        loads=loads, path=path_of(trace, zero), image_bytes=image_bytes, host_seconds=round(result.seconds, 2),
         error="" if ran is not None else _why(result),
         console=[] if ran is not None else _last(result),
     )  # fmt: skip

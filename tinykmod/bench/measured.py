@@ -47,6 +47,17 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One part of the critical path to the root: what it waited for, from `begin` on. `kind` is one of
+    tinykmod.trace.critical.KINDS, `name` a module's or empty."""
+
+    kind: str
+    begin: float
+    seconds: float
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class Measured:
     """`ended` is `root` where the root's init ran, else what ended the boot (panic, poweroff, timeout, or failed: it
     could not be begun); `error` then says why in one line, and `console` has the last lines."""
@@ -58,6 +69,8 @@ class Measured:
     ended: str
     marks: dict[str, float] = field(default_factory=dict)
     loads: list[Load] = field(default_factory=list)
+    #: To the root mounted, each from where the one before it ended; none where there was no trace to see it in.
+    path: list[Step] = field(default_factory=list)
     image_bytes: int = 0
     #: Of the host's clock, from QEMU's start to its end.
     host_seconds: float = 0.0
@@ -80,6 +93,7 @@ def measured_of(found: Mapping[str, Any], which: str) -> Measured:
     """What to_json() wrote. Raises TinykmodError(which, ...) where it is something else."""
     try:
         loads = [Load(**load) for load in found["loads"]]
-        return Measured(**{**found, "loads": loads})
+        path = [Step(**step) for step in found.get("path", ())]
+        return Measured(**{**found, "loads": loads, "path": path})
     except (KeyError, TypeError) as error:
         raise TinykmodError(which, f"is no measured boot: {error}") from error

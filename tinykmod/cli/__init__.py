@@ -40,6 +40,7 @@ COMMANDS = (
     Command("coldplug", "load (or show) what this machine's devices ask for", "tinykmod.cli.coldplug"),
     Command("trace", "show a boot's trace as a timeline, or turn it into a chart", "tinykmod.cli.trace"),
     Command("bench", "boot images again and again, and tell which is quicker, by how much", "tinykmod.cli.bench"),
+    Command("report", "make one HTML page of a bench's results, or of a boot's trace", "tinykmod.cli.report"),
     Command("snapshot", "write down what this machine's image needs, to build it elsewhere", "tinykmod.cli.snapshot"),
     Command("profile", "make a plan for the next boot of a boot's trace", "tinykmod.cli.profile"),
     Command(

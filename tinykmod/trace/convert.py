@@ -8,6 +8,7 @@ import json
 from xml.sax.saxutils import escape, quoteattr
 
 from tinykmod.trace.events import Event
+from tinykmod.trace.lanes import lanes
 from tinykmod.trace.timeline import MOMENTS, ms, reason, result, started
 
 COLUMNS = ("begin_ms", "end_ms", "took_ms", "worker", "event", "name", "result", "reason")
@@ -19,14 +20,30 @@ _FAILED, _OTHER = "#ee6677", "#aa8844"
 
 
 def to_chrome(trace: list[Event]) -> str:
-    """JSON of the Trace Event Format: a complete event for each module on its worker's row, an instant for the rest.
+    """JSON of the Trace Event Format: a complete event for each module on its worker's track, instants besides.
 
-    Times are microseconds since the loader began.
+    Times are microseconds since the loader began. Slices of one track must nest or be apart (Perfetto drops others),
+    so loads that overlap on one worker, as helpers of the kernel's do, are on further tracks of it.
     """
     start = started(trace)
-    events: list[dict[str, object]] = []
+    loads = [event for event in trace if event["ev"] == "module"]
+    workers = sorted({event.get("worker", 0) for event in loads})
+    tracks: dict[int, int] = {}  # by id() of the event
+    names: list[str] = []
+    for worker in workers:
+        own = [event for event in loads if event.get("worker", 0) == worker]
+        chosen = lanes([(event["t"], event["t"] + event["dur"]) for event in own])
+        tracks |= {id(event): len(names) + 1 + lane for event, lane in zip(own, chosen, strict=True)}
+        names += [f"worker {worker}" if worker else "loader and helpers"] * (max(chosen) + 1)
+    events: list[dict[str, object]] = [
+        {"ph": "M", "name": "process_name", "pid": 1, "args": {"name": "tinykmod"}},
+        {"ph": "M", "name": "thread_name", "pid": 1, "tid": 0, "args": {"name": "boot"}},
+    ]
+    for track, name in enumerate(names, 1):
+        events.append({"ph": "M", "name": "thread_name", "pid": 1, "tid": track, "args": {"name": name}})
+        events.append({"ph": "M", "name": "thread_sort_index", "pid": 1, "tid": track, "args": {"sort_index": track}})
     for event in trace:
-        common = {"ts": (event["t"] - start) / 1e3, "pid": 1, "tid": event.get("worker", 0)}
+        common = {"ts": (event["t"] - start) / 1e3, "pid": 1, "tid": tracks.get(id(event), 0)}
         rest = {key: value for key, value in event.items() if key not in ("t", "ev", "dur", "name", "worker")}
         if event["ev"] == "module":
             what = {"ph": "X", "name": event["name"], "cat": event["why"], "dur": event["dur"] / 1e3}

@@ -1,0 +1,42 @@
+"""A trace alone, as a measured boot: of a board from which there is nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tinykmod.bench.measured import Load, Measured, Step
+from tinykmod.errors import TinykmodError
+from tinykmod.trace import critical
+from tinykmod.trace.events import Event
+from tinykmod.trace.graph import Graph
+
+
+def measured_of_trace(trace: Sequence[Event], name: str) -> Measured:
+    """TRACE's boot; times are of its own clock, CLOCK_MONOTONIC, which the kernel starts shortly after its log's.
+
+    `root_init` is when the loader handed over. Raises TinykmodError(NAME, ...) where the trace has no start.
+    """
+    at = {event["ev"]: event["t"] / 1e9 for event in reversed(trace)}
+    if "start" not in at:
+        raise TinykmodError(name, "does not tell when the loader started")
+    loads = [Load(event["name"], event["t"] / 1e9, event["dur"] / 1e9, event.get("worker", 0), event["why"],
+                  event["by"], event["result"]) for event in trace if event["ev"] == "module"]  # fmt: skip
+    names = {"start": "init", "root": "disk", "mounted": "mounted", "handover": "root_init"}
+    marks = {mark: at[event] for event, mark in names.items() if event in at}
+    ends = [load.begin + load.seconds for load in loads]
+    displays = Graph(trace).displays()
+    marks |= {"all": max(ends)} if ends else {}
+    marks |= {"display": displays[0].live / 1e9} if displays else {}
+    ended, error = ("root", "") if "handover" in at else ("poweroff", "the trace has no hand-over to the root's init")
+    release = next(event["release"] for event in trace if event["ev"] == "start")
+    return Measured(name, f"Linux {release}", "its trace", 1, ended, marks, loads, path_of(trace), error=error)
+
+
+def path_of(trace: Sequence[Event], zero: float = 0.0) -> list[Step]:
+    """The critical path to the root; none where there is no root. ZERO is when the trace's clock is 0, in seconds."""
+    try:
+        steps = critical.path(trace)
+    except TinykmodError:
+        return []
+    return [Step(step.kind, round(zero + step.begin / 1e9, 6), round(step.duration / 1e9, 6), step.name)
+            for step in steps]  # fmt: skip
