@@ -45,6 +45,7 @@ look() {
             need xorriso command -v xorriso
             # shellcheck disable=SC2016 # $ is for the shell that runs it
             need gcc sh -c 'test -e "$(gcc -print-file-name=libasan.so)"'
+            need chromium command -v chromium
             need zsh command -v zsh
             need fish command -v fish
         fi

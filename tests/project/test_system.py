@@ -46,7 +46,7 @@ def test_what_to_install_is_one_line(bare: dict[str, str], tmp_path: Path) -> No
     assert done.stderr == (
         "make test needs these packages (Debian's names), please install them:"
         " qemu-system-x86 e2fsprogs fdisk kmod qemu-system-arm qemu-user cpio dosfstools mtools"
-        " xfsprogs btrfs-progs f2fs-tools exfatprogs erofs-utils squashfs-tools xorriso gcc zsh fish\n"
+        " xfsprogs btrfs-progs f2fs-tools exfatprogs erofs-utils squashfs-tools xorriso gcc chromium zsh fish\n"
     )
 
 

@@ -145,7 +145,7 @@ def _card(bench: Bench, setting: tuple[str, str], one: Answer | None) -> Html:
             lines.append(("whole boot", f"{total}" + ("" if own else f", {one.whole.contender}")))
         else:
             lines.append(("whole boot", f"{time(own.median)}; quickest {one.whole.contender}, {total}"))
-    return tag("div", heading, tag("div", time(best), class_="time"),
+    return tag("div", tag("div", heading, tag("div", time(best), class_="time"), class_="head"),
                tag("p", one.first.contender, level, class_="who"), terms(lines), class_="card")  # fmt: skip
 
 

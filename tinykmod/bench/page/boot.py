@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from tinykmod.bench.measured import MARKS, METRICS, Measured
-from tinykmod.bench.page.markup import Html, details, figure, table, tag, terms
+from tinykmod.bench.page.markup import Html, details, figure, table, tag
 from tinykmod.bench.pictures import timeline
 from tinykmod.bench.pictures.look import time
 from tinykmod.bench.pictures.phases import phases
@@ -30,7 +30,7 @@ def body(boot: Measured) -> Html:
     if any(value for value in boot.marks):
         rows = [(MARKS[mark], time(at), time(at - boot.marks["init"]) if "init" in boot.marks else "")
                 for mark, at in sorted(boot.marks.items(), key=lambda pair: pair[1]) if mark in MARKS]  # fmt: skip
-        head = ("moment", "since the kernel's start", "since init")
+        head = ("moment", "since the kernel", "since init")
         parts += [tag("h2", "Moments"), tag("div", table(head, rows), class_="card-table")]
     if phases(boot):
         drawn = figure("Where the time goes", draw_shares({boot.contender: boot}, "shares", width=WIDE * 2),
@@ -84,4 +84,4 @@ def _card(metric: str, value: float) -> Html:
     end, begin = METRICS[metric]
     since = MARKS.get(begin, "the kernel starts")
     return tag("div", tag("h3", metric), tag("div", time(value), class_="time"),
-               terms([("from", since), ("to", MARKS[end])]), class_="card")  # fmt: skip
+               tag("p", f"from when {since} to when {MARKS[end]}", class_="about"), class_="card")  # fmt: skip

@@ -221,7 +221,7 @@ def text_width(text: str, size: float = SMALL, weight: str = "normal") -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    font = FontProperties("DejaVu Sans", size=size, weight=weight)
+    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
     width, _, _ = text_to_path.get_text_width_height_descent(text, font, False)
     return float(width)
 

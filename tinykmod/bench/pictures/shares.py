@@ -21,7 +21,7 @@ def draw(boots: Mapping[str, Measured], name: str = "shares", *, width: float = 
         raise TinykmodError("shares", "no boot came to its image's init")
     totals = {contender: sum(parts.values()) for contender, parts in found.items()}
     order = sorted(found, key=lambda contender: totals[contender])
-    legend = legend_rows([Entry(phase, phase, what) for phase, what in PHASES.items()], width)
+    legend = legend_rows([Entry(phase, what.partition(":")[0], what) for phase, what in PHASES.items()], width)
     told = "From the kernel's start to the root's init: " + "; ".join(
         f"{contender} {time(totals[contender])}, of which "
         + ", ".join(f"{phase} {time(took)}" for phase, took in found[contender].items() if took)

@@ -141,7 +141,7 @@ def _lanes(boot: Measured, init: float) -> list[_Lane]:
         for lane in range(max(chosen) + 1):
             bars = [_load_bar(load, init, load.name in on_path)
                     for load, where in zip(loads, chosen, strict=True) if where == lane]  # fmt: skip
-            name = f"worker {worker}" if worker else "loads" if workers == [0] else "the kernel's"
+            name = f"worker {worker}" if worker else "loads" if workers == [0] else "loader, helpers"
             found.append(_Lane(name if lane == 0 else "", bars))
     return found
 
