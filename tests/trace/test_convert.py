@@ -53,17 +53,49 @@ def test_show_prints_what_the_demo_prints(run_tinykmod: Run, trace: Path) -> Non
     assert lines[-1] == "reached  root device 20.0 ms, mounted 30.0 ms after init started"
 
 
-def test_chrome_has_a_row_for_each_worker(run_tinykmod: Run, trace: Path) -> None:
-    events = json.loads(run_tinykmod("trace", "convert", "--to", "chrome", trace).stdout)["traceEvents"]
+def test_chrome_has_a_track_for_each_worker(run_tinykmod: Run, trace: Path) -> None:
+    found = json.loads(run_tinykmod("trace", "convert", "--to", "chrome", trace).stdout)["traceEvents"]
+    events = [event for event in found if event["ph"] != "M"]
     assert len(events) == len(TRACE)
     modules = [event for event in events if event["ph"] == "X"]
-    assert [(event["name"], event["ts"], event["dur"], event["tid"]) for event in modules] == [
-        ("virtio", 2000.0, 1500.0, 1),
-        ("virtio_pci", 4000.0, 8250.0, 0),
-        ("odd<&>", 5000.0, 0.0, 0),
+    names = {event["tid"]: event["args"]["name"] for event in found if event["name"] == "thread_name"}
+    assert [(event["name"], event["ts"], event["dur"], names[event["tid"]]) for event in modules] == [
+        ("virtio", 2000.0, 1500.0, "worker 1"),
+        ("virtio_pci", 4000.0, 8250.0, "loader and helpers"),
+        ("odd<&>", 5000.0, 0.0, "loader and helpers"),
     ]
     assert modules[2]["args"] == {"why": "request", "by": "odd", "result": -2, "error": "its file is not here"}
     assert [event["name"] for event in events if event["cat"] == "root"] == ["root device there: /dev/vda (LABEL=x)"]
+
+
+def test_chrome_keeps_to_the_rules_of_perfetto(run_tinykmod: Run, tmp_path: Path) -> None:
+    """Slices of a track nest or are apart, whatever overlaps; tracks are named; times are of one clock, from 0 on."""
+    spans = [(0, 0, 100), (0, 50, 100), (0, 60, 20), (0, 150, 1), (0, 151, 49), (3, 0, 333), (3, 333, 7), (3, 339, 2)]
+    loads = [{"t": SECOND + begin, "ev": "module", "name": f"m{number}", "why": "plan", "by": "", "dur": took,
+              "result": 0, "worker": worker} for number, (worker, begin, took) in enumerate(spans)]  # fmt: skip
+    file = tmp_path / "trace.jsonl"
+    file.write_text("".join(f"{json.dumps(event)}\n" for event in [*loads, TRACE[0]]))
+    events = json.loads(run_tinykmod("trace", "convert", "--to", "chrome", file).stdout)["traceEvents"]
+    named = {event["tid"] for event in events if event["ph"] == "M" and event["name"] == "thread_name"}
+    tracks: dict[int, list[tuple[int, int]]] = {}
+    for event in events:
+        assert event["pid"] > 0
+        if event["ph"] == "M":
+            continue
+        assert event["tid"] in named
+        assert event["tid"] > 0
+        assert event["ts"] >= 0
+        if event["ph"] == "X":
+            begin, took = round(event["ts"] * 1000), round(event["dur"] * 1000)
+            assert (begin / 1000, took / 1000) == (event["ts"], event["dur"]), "whole nanoseconds"
+            tracks.setdefault(event["tid"], []).append((begin, begin + took))
+    assert sum(map(len, tracks.values())) == len(spans)
+    for slices in tracks.values():
+        for one in slices:
+            for begin, end in slices:
+                apart = end <= one[0] or one[1] <= begin
+                assert apart or one[0] <= begin <= end <= one[1] or begin <= one[0] <= one[1] <= end
+    assert len(tracks) == 3 + 2, "no more tracks than overlap at any time"
 
 
 def test_csv_has_a_line_for_each_event(run_tinykmod: Run, trace: Path, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from tinykmod.trace.timeline import MOMENTS, ms, reason, result, started
 
 COLUMNS = ("begin_ms", "end_ms", "took_ms", "worker", "event", "name", "result", "reason")
 
+#: Chrome's track of what is no load; 0 would be the kernel's idle thread to Perfetto.
+_BOOT = 1
 #: Of the picture, in pixels.
 _WIDTH, _LEFT, _ROW, _TOP, _BOTTOM = 1200, 170, 18, 34, 24
 _COLOURS = {"modalias": "#4477aa", "dependency": "#66ccee", "softdep": "#66ccee", "root": "#228833"}
@@ -33,17 +35,17 @@ def to_chrome(trace: list[Event]) -> str:
     for worker in workers:
         own = [event for event in loads if event.get("worker", 0) == worker]
         chosen = lanes([(event["t"], event["t"] + event["dur"]) for event in own])
-        tracks |= {id(event): len(names) + 1 + lane for event, lane in zip(own, chosen, strict=True)}
+        tracks |= {id(event): _BOOT + 1 + len(names) + lane for event, lane in zip(own, chosen, strict=True)}
         names += [f"worker {worker}" if worker else "loader and helpers"] * (max(chosen) + 1)
     events: list[dict[str, object]] = [
         {"ph": "M", "name": "process_name", "pid": 1, "args": {"name": "tinykmod"}},
-        {"ph": "M", "name": "thread_name", "pid": 1, "tid": 0, "args": {"name": "boot"}},
+        {"ph": "M", "name": "thread_name", "pid": 1, "tid": _BOOT, "args": {"name": "boot"}},
     ]
-    for track, name in enumerate(names, 1):
+    for track, name in enumerate(names, _BOOT + 1):
         events.append({"ph": "M", "name": "thread_name", "pid": 1, "tid": track, "args": {"name": name}})
         events.append({"ph": "M", "name": "thread_sort_index", "pid": 1, "tid": track, "args": {"sort_index": track}})
     for event in trace:
-        common = {"ts": (event["t"] - start) / 1e3, "pid": 1, "tid": tracks.get(id(event), 0)}
+        common = {"ts": (event["t"] - start) / 1e3, "pid": 1, "tid": tracks.get(id(event), _BOOT)}
         rest = {key: value for key, value in event.items() if key not in ("t", "ev", "dur", "name", "worker")}
         if event["ev"] == "module":
             what = {"ph": "X", "name": event["name"], "cat": event["why"], "dur": event["dur"] / 1e3}

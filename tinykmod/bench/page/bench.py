@@ -35,7 +35,8 @@ def body(bench: Bench, earlier: Sequence[Bench]) -> Html:
     parts += [_pair(bench, setting, number) for number, setting in enumerate(found)]
     if earlier:
         parts.append(tag("h2", "Trend"))
-        parts += [_trends([*earlier, bench], setting, number) for number, setting in enumerate(found)]
+        trends = [_trends([*earlier, bench], setting, number) for number, setting in enumerate(found)]
+        parts.append(tag("div", *trends, class_="pair"))
     parts.append(tag("h2", "All figures"))
     parts += [_table(bench, setting, before) for setting in found]
     parts.append(_failures(bench))
@@ -169,7 +170,7 @@ def pictures(bench: Bench, earlier: Sequence[Bench]) -> Iterator[tuple[str, Pict
         for what, draw in (("root", _root), ("whole", _whole)):
             if (picture := draw(bench, setting, f"{what}{number}", WIDE)) is not None:
                 yield f"{what} {name}", picture
-        if earlier and (picture := _trend([*earlier, bench], setting, f"trend{number}", WIDE * 2)) is not None:
+        if earlier and (picture := _trend([*earlier, bench], setting, f"trend{number}", WIDE)) is not None:
             yield f"trend {name}", picture
         for row in inside(bench.rows, setting):
             run = middle(bench, row)
@@ -193,7 +194,9 @@ def _trend(benches: Sequence[Bench], setting: tuple[str, str], name: str, width:
     """Of the contenders that are the fastest now, and the baseline."""
     now = [row for row in inside(benches[-1].rows, setting) if "T_root" in row.metrics]
     now.sort(key=lambda row: (row.contender != benches[-1].baseline, row.metrics["T_root"].median))
-    shown = sorted(now[:_LINES], key=lambda row: row.metrics["T_root"].median)
+    # In one order on all machines, so that a contender keeps its colour.
+    names = list(dict.fromkeys(row.contender for row in benches[-1].rows))
+    shown = sorted(now[:_LINES], key=lambda row: names.index(row.contender))
     lines: dict[str, list[Figure | None]] = {
         row.contender: [next((old.metrics.get("T_root") for old in one.rows if old.place == row.place), None)
                         for one in benches]
@@ -217,12 +220,12 @@ def _pair(bench: Bench, setting: tuple[str, str], number: int) -> Html:
 
 
 def _trends(benches: Sequence[Bench], setting: tuple[str, str], number: int) -> Html:
-    wide, narrow = (_trend(benches, setting, f"trend{number}-{width}", width) for width in (WIDE * 2, NARROW))
+    wide, narrow = (_trend(benches, setting, f"trend{number}-{width}", width) for width in (WIDE, NARROW))
     if wide is None:
         return Html()
     left = sum("T_root" in row.metrics for row in inside(benches[-1].rows, setting)) - _LINES
-    told = "T_root over the benches, oldest first" + (f"; {left} slower ones are in the table" if left > 0 else "")
-    return tag("div", figure(_caption(benches[-1], setting, told), wide, narrow), class_="alone")
+    told = "T_root over the benches, oldest first" + (f"; {left} more in the table" if left > 0 else "")
+    return figure(_caption(benches[-1], setting, told), wide, narrow)
 
 
 def _caption(bench: Bench, setting: tuple[str, str], told: str) -> Html:

@@ -23,7 +23,7 @@ class Bars:
         self._narrow = width < _NARROW
         self._row = 46 if self._narrow else 32
         after = max(text_width(text, weight="bold") for text in texts) + 16
-        self._before = 0.0 if self._narrow else min(max(text_width(one, NORMAL, "bold") for one in names) + 14,
+        self._before = 3.0 if self._narrow else min(max(text_width(one, NORMAL, "bold") for one in names) + 14,
                                                     width * 0.34)  # fmt: skip
         height = self._row * len(names)
         self.picture = Picture(name, told, width, top + height + _TICKS)
