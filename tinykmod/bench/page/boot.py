@@ -25,7 +25,7 @@ def body(boot: Measured) -> Html:
     parts = [tag("h1", headline(boot))]
     parts.append(tag("p", f"{len(boot.loads)} modules; {boot.engine}", class_="about"))
     known = [(metric, value) for metric in METRICS if (value := boot.metric(metric)) is not None]
-    parts.append(tag("div", *(_card(metric, value) for metric, value in known), class_="answers"))
+    parts.append(tag("div", *(_card(metric, value) for metric, value in known), class_="answers metrics"))
     parts.append(pictures(boot, "timeline"))
     if any(value for value in boot.marks):
         rows = [(MARKS[mark], time(at), time(at - boot.marks["init"]) if "init" in boot.marks else "")
