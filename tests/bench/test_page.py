@@ -57,8 +57,12 @@ def write_bench(directory: Path, runs: Sequence[Measured], begun: str = "2026-01
     """A directory of results."""
     directory.mkdir()
     (directory / "runs.jsonl").write_text("".join(f"{json.dumps(run.to_json())}\n" for run in runs))
-    about = {"format": FORMAT, "begun": begun, "suite": {"name": "board", "baseline": ODD},
-             "kernel": {"release": "6.1.0-9-test"}}  # fmt: skip
+    image = {"bytes": 5 << 20, "sha256": "ab" * 32}
+    about = {
+        "format": FORMAT, "begun": begun, "suite": {"name": "board", "baseline": ODD},
+        "kernel": {"release": "6.1.0-9-test"}, "machines": {"nvme": {"args": ["-M", "q35"], "disk": "nvme,drive=x"}},
+        "contenders": {"quick": {"about": "what it <is>", "images": {"nvme": image, "ahci": image}}},
+    }  # fmt: skip
     (directory / "bench.json").write_text(json.dumps(about))
     return directory
 
@@ -138,6 +142,8 @@ def test_every_boot_has_its_place(browser: Browser, compared: Path) -> None:
         f"{ODD} on ahci root mounted after 1.25 s",
         "6.1.0-9-test",
         "ENOENT",
+        "-M q35 nvme,drive=x",
+        "quick5.0 MiBababababababnvme, ahciwhat it <is>",
     ):
         assert expected in text
     assert browser.run("document.querySelectorAll('b b').length") == 0
@@ -177,7 +183,7 @@ def test_pictures_are_files_of_their_own(run_tinykmod: Run, write: Write, tmp_pa
         assert len(ids) == len(set(ids))
         assert len(list(tree.iter(f"{SVG}title"))) > 1
     titles = [one.text or "" for one in ET.parse(files["timeline-nvme-quick.svg"]).iter(f"{SVG}title")]
-    told = "gone<&>: at 251 ms, took 0.00 ms, ENOENT; the kernel asked for gone"
+    told = "gone<&>: at 251 ms, took 0 ms, ENOENT; the kernel asked for gone"
     assert told.replace(" ms", "\N{NO-BREAK SPACE}ms") in titles
     browser.open(files["root-nvme.svg"], scheme="dark")
     fill = browser.run("getComputedStyle(document.querySelector('[style*=\"#1a66b0\"]')).fill")

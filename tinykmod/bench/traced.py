@@ -29,7 +29,7 @@ def measured_of_trace(trace: Sequence[Event], name: str) -> Measured:
     marks |= {"display": displays[0].live / 1e9} if displays else {}
     ended, error = ("root", "") if "handover" in at else ("poweroff", "the trace has no hand-over to the root's init")
     release = next(event["release"] for event in trace if event["ev"] == "start")
-    return Measured(name, f"Linux {release}", "its trace", 1, ended, marks, loads, path_of(trace), error=error)
+    return Measured(name, f"Linux {release}", "from its trace", 1, ended, marks, loads, path_of(trace), error=error)
 
 
 def path_of(trace: Sequence[Event], zero: float = 0.0) -> list[Step]:

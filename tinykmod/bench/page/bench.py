@@ -319,11 +319,17 @@ def _how(bench: Bench) -> Html:
     lines += [(name, " ".join([*machine.get("args", ()), machine.get("disk", "")]))
               for name, machine in about.get("machines", {}).items()]  # fmt: skip
     parts = [tag("div", terms(lines), class_="card how")]
-    images = [(name, machine, mib(image["bytes"]), image["sha256"][:12],
-               tag("span", contender.get("about", ""), class_="text"))
-              for name, contender in about.get("contenders", {}).items()
-              for machine, image in contender.get("images", {}).items()]  # fmt: skip
-    if images:
-        head = ("contender", "machine", "image", "sha256", "what it is")
-        parts += [tag("h3", "Images", style="margin-top: 16px"), tag("div", table(head, images), class_="card-table")]
+    images: dict[tuple[str, str], list[str]] = {}
+    sizes: dict[str, int] = {}
+    found = about.get("contenders", {})
+    for name, contender in found.items():
+        for machine, image in contender.get("images", {}).items():
+            images.setdefault((name, image["sha256"]), []).append(machine)
+            sizes[image["sha256"]] = image["bytes"]
+    rows = [(name, mib(sizes[digest]), digest[:12], tag("span", ", ".join(machines), class_="text"),
+             tag("span", found[name].get("about", ""), class_="text"))
+            for (name, digest), machines in images.items()]  # fmt: skip
+    if rows:
+        head = ("contender", "image", "sha256", *(tag("span", each, class_="text") for each in ("for", "what it is")))
+        parts += [tag("h3", "Images", class_="apart"), tag("div", table(head, rows), class_="card-table")]
     return Html("".join(parts))

@@ -68,7 +68,7 @@ def _path(boot: Measured) -> Html:
     init = boot.marks["init"]
     rows = [(step.name or step.kind, time(step.begin - init), time(step.seconds), f"{step.seconds / whole:.0%}",
              tag("span", KINDS.get(step.kind, step.kind), class_="text")) for step in boot.path]  # fmt: skip
-    return table(("step", "begins", "takes", "share", ""), rows)
+    return table(("step", "begins", "takes", "share", tag("span", "what it is", class_="text")), rows)
 
 
 def _modules(boot: Measured) -> Html:
@@ -77,7 +77,7 @@ def _modules(boot: Measured) -> Html:
              "ok" if not load.result else errno.errorcode.get(-load.result, load.result),
              tag("span", REASONS.get(load.why, "{}").format(load.by), class_="text"))
             for load in sorted(boot.loads, key=lambda load: load.begin)]  # fmt: skip
-    return table(("module", "begins", "takes", "worker", "result", "why"), rows)
+    return table(("module", "begins", "takes", "worker", "result", tag("span", "why", class_="text")), rows)
 
 
 def _card(metric: str, value: float) -> Html:

@@ -25,7 +25,7 @@ def tag(name: str, *content: object, **attributes: str) -> Html:
     return Html(f"<{name}{words}>{''.join(map(esc, content))}</{name}>")
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, marked: frozenset[int] = frozenset()) -> Html:
+def table(head: Sequence[object], rows: Iterable[Sequence[object]], *, marked: frozenset[int] = frozenset()) -> Html:
     """The first column is the row's head, the others are figures. Rows whose numbers are in MARKED stand out."""
     heads = Html("".join(tag("th", cell, scope="col") for cell in head))
     lines = Html("".join(

@@ -237,6 +237,8 @@ def fitting(text: str, room: float, size: float = SMALL) -> str:
 
 def time(seconds: float) -> str:
     """In the unit that a reader wants, three digits of it, not to be parted: `4.91 ms`, `491 ms`, `2.04 s`."""
+    if not seconds:
+        return "0\N{NO-BREAK SPACE}ms"
     for below, digits in ((0.009995, 2), (0.09995, 1), (0.9995, 0)):
         if abs(seconds) < below:
             return f"{seconds * 1e3:.{digits}f}\N{NO-BREAK SPACE}ms"
