@@ -57,13 +57,17 @@ def lede(answers: Sequence[Answer]) -> str:
         others = "; ".join(f"{name} on {_listed(machines)}" for name, machines in [*places.items()][1:])
         return f"{best} is the fastest to the root on {_listed(won)}; {others}"
     where = f"on {won[0]}: {time(answers[0].time.median)}" if len(won) == 1 else f"on {_all(len(won))} machines"
-    factors = [one.baseline.metrics["T_root"].median / one.time.median for one in answers if one.baseline]
-    if not factors:
+    if all(one.next is None and len(one.level) > 1 for one in answers):
+        return f"{_listed([row.contender for row in answers[0].level])} are level to the root {where}"
+    # Beside the baseline; where that is among the fastest, beside the next.
+    ahead = [(one, one.baseline) for one in answers if one.baseline is not None and one.baseline not in one.level]
+    told = ahead[0][1].contender if ahead else "the next"
+    ahead = ahead or [(one, one.next) for one in answers if one.next is not None]
+    if not ahead:
         return f"{best} is the fastest to the root {where}"
-    base = next(one.baseline.contender for one in answers if one.baseline)
-    lowest, highest = f"{min(factors):.1f}", f"{max(factors):.1f}"
-    times = lowest if lowest == highest else f"{lowest} to {highest}"
-    return f"{best} is the fastest to the root {where}, {times} times as fast as {base}"
+    factors = [row.metrics["T_root"].median / one.time.median for one, row in ahead]
+    times = " to ".join(dict.fromkeys(f"{factor:.3g}" for factor in (min(factors), max(factors))))
+    return f"{best} is the fastest to the root {where}, {times} times as fast as {told}"
 
 
 def _places(answers: Sequence[Answer]) -> dict[str, list[str]]:
