@@ -1,5 +1,6 @@
 # What people run: `make demo`, `make test`, `make check`, `make build`, `make bench`, `make bench-floor`,
-# `make bench-depmod`, `make soak`, `make sanitize`, `make test-generators`, `make test-loaders`, `make clean`.
+# `make bench-depmod`, `make soak`, `make sanitize`, `make test-generators`, `make test-contenders`,
+# `make test-loaders`, `make clean`.
 # Everything Python lives in .venv; what Debian must provide is checked, and installed where that is allowed,
 # by scripts/setup_system.sh.
 
@@ -13,7 +14,7 @@ SOURCES := $(shell find cext -name '*.py[xd]' -o -path 'cext/*.pxi' -o -path 'ce
 HOOKS := $(shell grep -rlE '^\#!(/usr)?/bin/(sh|ash|bash)' initramfs)
 BUILD_NEEDS = $(shell sed -n 's/^requires = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d ,)
 
-.PHONY: demo test test-generators test-loaders build check bench bench-floor bench-depmod soak sanitize clean system-%
+.PHONY: demo test test-generators test-contenders test-loaders build check bench bench-floor bench-depmod soak sanitize clean system-%
 
 demo: system-demo build
 	$(RUN) scripts/demo.py
@@ -23,7 +24,11 @@ test: system-test build
 
 # Images by initramfs-tools and dracut, with the hooks and without, booted: as root, for minutes.
 test-generators: system-test-generators build
-	$(RUN) -m pytest $(PYTEST_ARGS) -rPs -m generators tests/generators tests/bench/test_contenders.py
+	$(RUN) -m pytest $(PYTEST_ARGS) -rPs -m generators tests/generators
+
+# Every image that the benchmark compares, on every machine: for most of an hour.
+test-contenders: system-test build
+	$(RUN) -m pytest $(PYTEST_ARGS) -m contenders tests/bench
 
 test-loaders: system-test build
 	$(RUN) -m pytest $(PYTEST_ARGS) -m loaders tests/project

@@ -150,7 +150,7 @@ def test_scripted_images_reach_the_root(made, vmlinux, disk, name: str, machine:
     reach(made(name, machine), vmlinux, disk, machine)
 
 
-@pytest.mark.generators
+@pytest.mark.contenders
 @pytest.mark.parametrize("machine", [VIRTIO_BLK, NVME, AHCI], ids=lambda machine: machine.name)
 @pytest.mark.parametrize("name", contenders.NAMES)
 def test_every_contender_reaches_the_root(made, vmlinux, disk, name: str, machine: Machine):
