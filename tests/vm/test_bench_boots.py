@@ -67,6 +67,7 @@ def test_killed_and_gone_on_with(image, run_tinykmod, tmp_path):
     assert about["contenders"]["good"]["images"]["virtio-blk"]["bytes"] == image.stat().st_size == good["image_bytes"]
     assert about["kernel"]["release"] in done.stdout
     assert about["engines"]["qemu"]
+    assert "<h1>good" in (out / "report.html").read_text()
     shown = run_tinykmod("bench", "show", out)
     assert shown.stdout.splitlines() == done.stdout.splitlines()[:-2]
 

@@ -110,7 +110,7 @@ def _run(args: argparse.Namespace) -> int:
             show("")
         rows = _write(directory, done, about)
     print(_told(rows, about, suite.baseline))
-    print(f"\nin {directory}: {results.RUNS}, results.json, results.csv")
+    print(f"\nin {directory}: {results.RUNS}, results.json, results.csv{_page(directory)}")
     return int(bool(prepared.unmade) or any(run.ended == runner.FAILED for run in done))
 
 
@@ -156,6 +156,17 @@ def _write(directory: Path, done: Sequence[Measured], about: Mapping[str, Any]) 
     texts = {"results.json": f"{json.dumps(to_json(found, about), indent=1)}\n", "results.csv": to_csv(done)}
     replace_all(directory, {name: text.encode() for name, text in texts.items()})
     return found
+
+
+def _page(directory: Path) -> str:
+    """What is said of the page, which DIRECTORY then has."""
+    from tinykmod.bench import page
+    from tinykmod.bench.pictures.look import has_matplotlib
+
+    if not has_matplotlib():
+        return "; for report.html: pip install 'tinykmod[plots]', then `tinykmod report`"
+    page.write(directory, directory / "report.html")
+    return ", report.html"
 
 
 def _told(rows: Sequence[Row], about: Mapping[str, Any], baseline: str) -> str:

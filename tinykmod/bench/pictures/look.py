@@ -108,9 +108,13 @@ def colour(what: str) -> str:
     return COLOURS[what][0]
 
 
+def has_matplotlib() -> bool:
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 def need_matplotlib() -> None:
     """Raises TinykmodError where there is none."""
-    if importlib.util.find_spec("matplotlib") is None:
+    if not has_matplotlib():
         raise TinykmodError("matplotlib", "not installed, and pictures need it: pip install 'tinykmod[plots]'")
 
 
