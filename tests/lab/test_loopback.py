@@ -18,16 +18,16 @@ labgrid = pytest.importorskip("labgrid", reason="labgrid is not installed: pip i
 
 from once import once  # noqa: E402
 
-from tinykmod.bench.disk import REPORTING_INIT, SENTINEL, make_root_disk  # noqa: E402
+from tinykmod.bench.defaults import ROOT_UUID as UUID  # noqa: E402
+from tinykmod.bench.disk import SENTINEL, make_root_disk  # noqa: E402
 from tinykmod.bench.engines import engine  # noqa: E402
 from tinykmod.bench.lab.engine import Lab  # noqa: E402
-from tinykmod.bench.lab.many import Boot, boot_all  # noqa: E402
 from tinykmod.bench.machines import MACHINES, Machine  # noqa: E402
+from tinykmod.bench.results import read_runs  # noqa: E402
 from tinykmod.errors import TinykmodError  # noqa: E402
 
 pytestmark = pytest.mark.vm
 
-UUID = "7b1c9e5e-0f4b-4d8e-9a41-3f2d8c6b1a02"
 BOARD = Path(__file__).with_name("board.py")
 #: A root as boards have them: it prints nothing of itself, and gives a shell on the console.
 SHELL_INIT = f"""\
@@ -148,13 +148,9 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 
 @pytest.fixture(scope="module")
-def disks(busybox: Path, shared_dir: Path) -> dict[str, Path]:
-    """What boards' roots are: one that reports, one that has a shell."""
-    return {
-        name: once(shared_dir / f"lab-{name}.img",
-                   lambda path, init=init: make_root_disk(path, busybox=busybox, uuid=UUID, init_script=init))
-        for name, init in (("reporting", REPORTING_INIT), ("shell", SHELL_INIT))
-    }  # fmt: skip
+def disk(busybox: Path, shared_dir: Path) -> Path:
+    return once(shared_dir / "lab-root.img",
+                lambda path: make_root_disk(path, busybox=busybox, uuid=UUID, init_script=SHELL_INIT))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -169,9 +165,13 @@ def small_image(kernel, run_tinykmod: Callable, shared_dir: Path) -> Path:
     return once(shared_dir / "lab.img", make)
 
 
-def test_both_places_make_the_same_boots_at_once(rig: Rig, vmlinux: Path, small_image: Path, disks) -> None:
-    boot = Boot("ours", 1, vmlinux, small_image, MACHINES["virtio-blk"], (disks["reporting"],))
-    results = list(boot_all(rig.environment, [boot]))
+def test_a_bench_is_on_both_places_at_once(
+    rig: Rig, small_image: Path, run_tinykmod: Callable, tmp_path: Path
+) -> None:
+    words = ("--engine", f"labgrid:{rig.environment}", "--runs", "1", "--warmup", "0", "-o", tmp_path / "out")
+    done = run_tinykmod("bench", "--images", small_image, *words)
+    assert done.returncode == 0, done.stderr
+    results = read_runs(tmp_path / "out")
     found = {result.engine.partition("#")[2]: result for result in results}
     assert found.keys() == {"one", "two"}
     for result in results:
@@ -181,10 +181,10 @@ def test_both_places_make_the_same_boots_at_once(rig: Rig, vmlinux: Path, small_
     assert "nvme" in {load.name for load in found["two"].loads}
 
 
-def test_the_trace_is_fetched_by_a_shell_where_the_root_prints_none(rig: Rig, vmlinux, small_image, disks) -> None:
+def test_the_trace_is_fetched_by_a_shell_where_the_root_prints_none(rig: Rig, vmlinux, small_image, disk) -> None:
     said: list[str] = []
     lab = engine(f"labgrid:{rig.environment}#two")
-    result = lab.boot(vmlinux, small_image, MACHINES["nvme"], [disks["shell"]], timeout=300, stop_on="^board:# ",
+    result = lab.boot(vmlinux, small_image, MACHINES["nvme"], [disk], timeout=300, stop_on="^board:# ",
                       on_line=said.append)  # fmt: skip
     assert result.ended == "stop_on", result.tail()
     assert result.trace is not None, result.tail(40)
@@ -193,9 +193,9 @@ def test_the_trace_is_fetched_by_a_shell_where_the_root_prints_none(rig: Rig, vm
     assert said
 
 
-def test_a_board_that_says_nothing_is_a_timeout_and_is_switched_off(rig: Rig, vmlinux, small_image, disks) -> None:
+def test_a_board_that_says_nothing_is_a_timeout_and_is_switched_off(rig: Rig, vmlinux, small_image, disk) -> None:
     lab = Lab(f"{rig.environment}#one")
-    result = lab.boot(vmlinux, small_image, MACHINES["virtio-blk"], [disks["shell"]], "root=/dev/none", timeout=1)
+    result = lab.boot(vmlinux, small_image, MACHINES["virtio-blk"], [disk], "root=/dev/none", timeout=1)
     assert result.ended == "timeout"
     assert result.trace is None
 

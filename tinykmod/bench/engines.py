@@ -1,4 +1,4 @@
-"""What boots are done by: QEMU whose clock counts instructions, or QEMU by the host's clock."""
+"""What boots are done by: QEMU whose clock counts instructions, QEMU by the host's clock, or a lab's boards."""
 
 from __future__ import annotations
 
@@ -91,3 +91,21 @@ def engine(name: str) -> Engine:
         near = difflib.get_close_matches(kind, _ENGINES, 1) or list(_ENGINES)
         raise TinykmodError(name, f"no engine of this name; there is {', '.join(near)}")
     return _ENGINES[kind](argument)
+
+
+def places(name: str) -> list[str]:
+    """The engines that the engine of that NAME stands for: of a lab's file each of its boards, else itself.
+
+    Raises TinykmodError where there is none.
+    """
+    kind, _, argument = name.partition(":")
+    if kind == "labgrid" and argument and "#" not in argument:
+        from tinykmod.bench.lab.engine import targets
+
+        return [f"{name}#{target}" for target in targets(Path(argument))]
+    return [engine(name).name]
+
+
+def has_boards(name: str) -> bool:
+    """Whether the boots of the engine of that NAME are on hardware of its own, so that they keep no other up."""
+    return name.partition(":")[0] == "labgrid"

@@ -88,8 +88,8 @@ def prepare(suite: Suite, say: Callable[[str], None]) -> Prepared:
     emulators = list(dict.fromkeys(machine.emulator for machine in found))
     if len({emulator.arch for emulator in emulators}) > 1:
         raise TinykmodError(suite.name, "has machines of several architectures, and one kernel boots them all")
-    for name in suite.engines:
-        engines.engine(name)
+    each = dict.fromkeys(place for name in suite.engines for place in engines.places(name))
+    suite = dataclasses.replace(suite, engines=tuple(each))
     versions = {emulator.program: _version(emulator) for emulator in emulators
                 if any(name.partition(":")[0].startswith("qemu") for name in suite.engines)}  # fmt: skip
     given = {each.name: File.of(each.image) for each in suite.contenders if each.image}

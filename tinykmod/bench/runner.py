@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import multiprocessing.pool
+import multiprocessing.queues
 import signal
 import statistics
 import sys
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tinykmod.bench.engines import engine
+from tinykmod.bench.engines import engine, has_boards
 from tinykmod.bench.machines import Machine
 from tinykmod.bench.marks import measured
 from tinykmod.bench.measured import Measured
@@ -78,7 +79,8 @@ def run(
     """Do the boots that DIRECTORY lacks, and return all that it then has.
 
     SHOW gets what is under way, TELL each boot that has ended, and how far that is. JOBS boots are done at the same
-    time where the engine is STEADY. Raises TinykmodError, OSError; what was done by then is kept.
+    time where the engine is STEADY, and one on each board of a lab. Raises TinykmodError, OSError; what was done by
+    then is kept.
     """
     logs = {False: Log(directory / RUNS), True: Log(directory / WARMUP)}
     turns = rounds(prepared.suite, list(prepared.machines))
@@ -88,7 +90,8 @@ def run(
                if (kept := logs[warm].runs.get(key)) is None or kept.ended == FAILED]  # fmt: skip
     done = len(every) - len(missing)
     together = [boot for boot in missing if boot.key[2] == STEADY and jobs > 1]
-    alone = [boot for boot in missing if boot not in together]
+    apart = [boot for boot in missing if has_boards(boot.key[2])]
+    alone = [boot for boot in missing if boot not in together and boot not in apart]
     left = {(boot.warm, boot.key) for boot in missing}
 
     def status(boot: Boot | None = None) -> str:
@@ -109,6 +112,9 @@ def run(
             for boot, found in pool.imap_unordered(_numbered, together):
                 keep(boot, found)
                 show(status())
+    for boot, found in _on_boards(apart):
+        keep(boot, found)
+        show(status())
     for boot in alone:
         show(status(boot))
         keep(boot, do(boot))
@@ -145,6 +151,41 @@ def _called(key: Key, warm: bool) -> str:
 
 def _numbered(boot: Boot) -> tuple[Boot, Measured]:
     return boot, do(boot)
+
+
+def _on_boards(boots: Sequence[Boot]) -> Iterator[tuple[Boot, Measured]]:
+    """BOOTS as they end: all boards at once, each its own in turn. Boards that have yet to end are switched off when
+    the iterator is closed."""
+    # A process for each: labgrid has one session with the coordinator in a process, and it is of one thread.
+    context = multiprocessing.get_context("spawn")
+    results: multiprocessing.queues.Queue[tuple[Boot, Measured] | None] = context.Queue()
+    processes = [
+        context.Process(target=_on_board, args=([boot for boot in boots if boot.key[2] == name], results))
+        for name in dict.fromkeys(boot.key[2] for boot in boots)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        running = len(processes)
+        while running:
+            result = results.get()
+            if result is None:
+                running -= 1
+            else:
+                yield result
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _on_board(boots: Sequence[Boot], results: multiprocessing.queues.Queue[tuple[Boot, Measured] | None]) -> None:
+    _begin_worker()
+    try:
+        for boot in boots:
+            results.put((boot, do(boot)))
+    finally:
+        results.put(None)
 
 
 @contextmanager

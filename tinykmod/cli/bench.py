@@ -46,7 +46,8 @@ def configure(parser: Parser) -> None:
     add("--machine", action="append", metavar="NAME|FILE",
         help="instead of the suite's; repeatable (default: virtio-blk)")  # fmt: skip
     add("--engine", action="append", metavar="NAME",
-        help="instead of the suite's: qemu-icount, qemu; repeatable (default: qemu-icount)")  # fmt: skip
+        help="instead of the suite's: qemu-icount, qemu, labgrid:FILE#TARGET, labgrid:FILE for all of its"
+        " targets at once; repeatable (default: qemu-icount)")  # fmt: skip
     add("--kernel", metavar="FILE|META", help="a kernel, or Debian's meta-package of one (default: for the machine)")
     add("--disk", type=Path, action="append", metavar="FILE",
         help="a disk with the root, never written to; repeatable (default: a small root is made)")  # fmt: skip
