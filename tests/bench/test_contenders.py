@@ -145,11 +145,6 @@ def test_an_image_has_each_directory_before_what_is_in_it(entries):
             seen.add(path)
 
 
-@pytest.mark.parametrize(("name", "machine"), [("kmod", AHCI), ("systemd-udevd", NVME)])
-def test_scripted_images_reach_the_root(made, vmlinux, disk, name: str, machine: Machine):
-    reach(made(name, machine), vmlinux, disk, machine)
-
-
 @pytest.mark.contenders
 @pytest.mark.parametrize("machine", [VIRTIO_BLK, NVME, AHCI], ids=lambda machine: machine.name)
 @pytest.mark.parametrize("name", contenders.NAMES)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from make_ko import make_ko
 
@@ -95,6 +95,7 @@ def test_what_has_none_is_the_same_bytes(compiled: Compiled, kernel) -> None:
         assert without_debug(module) == module
 
 
+@example(changes={47: 128})  # sections beyond what any file can hold
 @given(changes=st.dictionaries(st.integers(0, 10000), st.integers(0, 255), min_size=1, max_size=6))
 def test_damage_makes_nothing_larger(compiled: Compiled, changes: dict[int, int]) -> None:
     module = bytearray(compiled(TARGETS[0], "-g"))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from make_ko import make_ko
 
@@ -63,6 +63,7 @@ def test_tables_come_back(unpacked: Unpack, bits: int) -> None:
     assert len(pack(module)) < len(module) / 8
 
 
+@example(data=b"\x7fELF\2\1".ljust(47, b"\0") + b"\x80".ljust(13, b"\0") + b"\1".ljust(9, b"\0"), seed=b"x", times=1)
 @given(data=st.binary(max_size=400), seed=st.binary(min_size=1, max_size=40), times=st.integers(1, 90))
 def test_any_bytes_come_back(data: bytes, seed: bytes, times: int) -> None:
     for module in (data, seed * times + data + seed * times, module_with([(4, 24, data), (2, 16, seed * times)], 64)):

@@ -21,7 +21,7 @@ def without_debug(module: bytes) -> bytes:
     """
     try:
         return _Sections(module).stripped()
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):
         return module
 
 

@@ -109,7 +109,7 @@ def _tables(module: bytes) -> Iterator[_Table]:
         size, count = struct.unpack_from("<HH", module, 58 if wide else 46)
         layout = "<4xI16xQQ16xQ" if wide else "<4xI8xII12xI"
         sections = [struct.unpack_from(layout, module, start + number * size) for number in range(count)]
-    except struct.error:
+    except (struct.error, OverflowError):
         return
     last = 0
     for kind, offset, length, width in sorted(sections, key=lambda section: section[1]):
