@@ -103,7 +103,7 @@ def test_the_ready_made_suites_name_what_there_is():
         assert all(machines.load(machine) for machine in found.machines)
         assert all(engine(word) for word in found.engines)
     reference = read_suite("reference")
-    assert set(reference.machines) == {"virtio-blk", "nvme", "ahci"}
+    assert set(reference.machines) == {"virtio-blk", "nvme", "ahci", "reference"}
     assert {each.make for each in reference.contenders} == set(contenders.NAMES), "all that can be made"
     assert reference.baseline == "tinykmod"
 
