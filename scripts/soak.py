@@ -22,11 +22,12 @@ from tinykmod import loaders
 from tinykmod.bench.debian import fetch_busybox, fetch_kernel
 from tinykmod.bench.disk import REPORTING_INIT, make_root_disk
 from tinykmod.bench.machines import MACHINES
-from tinykmod.bench.qemu import BootResult, boot, unpack_vmlinux
+from tinykmod.bench.qemu import BootResult, boot
 from tinykmod.bench.soak import MODULE, Record, Setting, soak, summary
 from tinykmod.cache import cache_dir
 from tinykmod.errors import TinykmodError
 from tinykmod.modules.driver_class import DriverClass
+from tinykmod.modules.vmlinux import unpack_vmlinux
 
 ROOT = Path(__file__).resolve().parent.parent
 UUID = "7b1c9e5e-0f4b-4d8e-9a41-3f2d8c6b1a02"

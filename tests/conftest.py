@@ -16,10 +16,10 @@ from once import once
 
 import tinykmod
 from tinykmod.bench import debian
-from tinykmod.bench.qemu import unpack_vmlinux
 from tinykmod.index.compiler import compile_index
 from tinykmod.kmod.config import Config
 from tinykmod.modules.tree import read_tree
+from tinykmod.modules.vmlinux import unpack_vmlinux
 
 #: So that a child process imports the package that the tests import, wherever it runs.
 _IMPORT_PATH = str(Path(tinykmod.__file__).parent.parent)

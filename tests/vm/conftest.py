@@ -22,10 +22,11 @@ from tinykmod import loaders
 from tinykmod.bench.debian import Kernel, fetch_kernel
 from tinykmod.bench.disk import REPORTING_INIT, make_root_disk
 from tinykmod.bench.machines import VIRTIO_BLK, Machine
-from tinykmod.bench.qemu import BootResult, boot, unpack_vmlinux
+from tinykmod.bench.qemu import BootResult, boot
 from tinykmod.image import cpio
 from tinykmod.index.schema import checksum
 from tinykmod.modules.compression import decompress
+from tinykmod.modules.vmlinux import unpack_vmlinux
 
 UUID = "7b1c9e5e-0f4b-4d8e-9a41-3f2d8c6b1a02"
 LABEL = "tinykmod-root"

@@ -12,11 +12,11 @@ from tinykmod import loaders
 from tinykmod.bench.debian import Kernel, fetch_busybox, fetch_kernel
 from tinykmod.bench.disk import make_root_disk
 from tinykmod.bench.machines import Emulator
-from tinykmod.bench.qemu import unpack_vmlinux
 from tinykmod.errors import TinykmodError
 from tinykmod.image.build import build
 from tinykmod.image.request import Image, Request
 from tinykmod.modules.driver_class import DriverClass
+from tinykmod.modules.vmlinux import unpack_vmlinux
 
 ROOT_UUID = "7b1c9e5e-0f4b-4d8e-9a41-3f2d8c6b1a02"
 #: By architecture: places and bytes, one of which each of its kernels has. Linux's Documentation/arch/x86/boot.rst,

@@ -6,7 +6,6 @@ import os
 import re
 import selectors
 import shutil
-import struct
 import subprocess
 import tempfile
 import time
@@ -17,30 +16,14 @@ from typing import IO, Literal
 from tinykmod.bench.machines import VIRTIO_BLK, Emulator, Machine
 from tinykmod.bench.result import BootResult, Ended, of_console
 from tinykmod.errors import TinykmodError
-from tinykmod.modules.compression import decompress
 
-__all__ = ["APPEND", "BootResult", "boot", "program", "unpack_vmlinux"]
+__all__ = ["APPEND", "BootResult", "boot", "program"]
 
 #: panic=-1 with -no-reboot: a kernel that panics ends QEMU at once.
 APPEND = "quiet panic=-1"
 
 #: Terminal sequences: the firmware's and a shell's.
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?=]*[A-Za-z]|c)")
-
-
-def unpack_vmlinux(vmlinuz: Path) -> bytes:
-    """The kernel uncompressed, which QEMU starts directly: under TCG a boot is a third shorter so.
-
-    Raises TinykmodError where VMLINUZ is no bzImage, or is compressed in a way that is not known here.
-    """
-    # The kernel's Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length.
-    packed = vmlinuz.read_bytes()
-    if packed[0x202:0x206] != b"HdrS":
-        raise TinykmodError(vmlinuz, "is no bzImage")
-    offset, length = struct.unpack_from("<II", packed, 0x248)
-    begin = (packed[0x1F1] + 1) * 512 + offset
-    # Behind the compressed data are four bytes of the kernel's size, which are no xz padding.
-    return decompress(packed[begin : begin + length - 4], str(vmlinuz))
 
 
 def program(emulator: Emulator) -> str:

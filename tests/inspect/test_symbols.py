@@ -1,0 +1,103 @@
+"""Symbols against the kernels that Debian ships, whose modules know the CRC of each symbol that they need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from make_tree import RELEASE, make_tree
+
+from tinykmod.bench.debian import Kernel
+from tinykmod.errors import TinykmodError
+from tinykmod.inspect import symbols
+from tinykmod.inspect.symbols import KERNEL, Export, Symbols
+from tinykmod.modules.tree import ModuleTree, read_tree
+
+
+@pytest.fixture(scope="module")
+def tree(kernel: Kernel) -> ModuleTree:
+    return read_tree(kernel.root, kernel.release)
+
+
+@pytest.fixture(scope="module")
+def debian(kernel: Kernel, tree: ModuleTree) -> Symbols:
+    return Symbols.of(tree, kernel.root)
+
+
+def test_every_import_of_debian_has_an_exporter_with_its_crc(tree: ModuleTree, debian: Symbols) -> None:
+    own = debian.kernel.exports
+    compared = 0
+    for module in tree.modules:
+        for symbol, crc in module.elf.imports.items():
+            assert symbol in module.elf.weak or not debian.is_unknown(symbol), (module.name, symbol)
+            if symbol in own and crc is not None:
+                assert own[symbol].crc == crc, (module.name, symbol)
+                compared += 1
+    assert compared > 100_000
+    assert debian.is_unknown("no_such_symbol")
+
+
+def test_namespaces_and_gpl_only(debian: Symbols) -> None:
+    def found(symbol: str) -> list[tuple[str, bool | None, str | None]]:
+        return [(export.owner, export.gpl_only, export.namespace) for export in debian.find(symbol)]
+
+    assert found("_printk") == [(KERNEL, False, "")]
+    assert found("ata_link_next") == [("libata", True, "")]
+    assert found("dma_buf_get") == [(KERNEL, True, "DMA_BUF")]
+    assert found("usb_stor_probe1") == [("usb_storage", True, "USB_STORAGE")]
+    assert found("no_such_symbol") == []
+
+
+def test_every_namespace_that_is_used_is_imported(tree: ModuleTree, debian: Symbols) -> None:
+    """Debian's modules load, so each names the namespaces of all that it needs."""
+    for name in ("uas", "ums_alauda", "snd_hda_codec_realtek", "nvmet"):
+        module = tree.by_name[name]
+        needed = {export.namespace for symbol in module.elf.imports for export in debian.find(symbol)} - {"", None}
+        assert needed <= set(module.values("import_ns"))
+
+
+def test_module_symvers_and_system_map(tmp_path: Path) -> None:
+    root = make_tree(tmp_path, {"kernel/a.ko": {"exports": {"of_a": 7}, "imports": {"printk": 1, "lost": 2}}})
+    tree = read_tree(root, RELEASE)
+    assert Symbols.of(tree, root).kernel.source is None
+    assert not Symbols.of(tree, root).is_unknown("lost")
+    boot = root / "boot"
+    boot.mkdir()
+    table = boot / f"System.map-{RELEASE}"
+    table.write_text("ffff B The real System.map is in another package\n")
+    assert Symbols.of(tree, root).kernel.source is None
+    table.write_text(
+        "10 r __ksymtab_printk\n20 R __start___ksymtab_gpl\n20 r __ksymtab_kick\n30 R __stop___ksymtab_gpl\n"
+    )
+    read = Symbols.of(tree, root)
+    assert read.kernel.source == table
+    assert [read.kernel.exports[name].gpl_only for name in ("printk", "kick")] == [False, True]
+    assert [read.is_unknown(name) for name in ("printk", "lost", "of_a")] == [False, True, False]
+    (boot / "build").mkdir()
+    (boot / "build" / "Module.symvers").write_text(
+        "0x00000001\tprintk\tvmlinux\tEXPORT_SYMBOL\t\n0x0000abcd\tkick\tvmlinux\tEXPORT_SYMBOL_GPL\tFEET\n"
+        "0x00000002\tof_b\tdrivers/b\tEXPORT_SYMBOL\t\n"
+    )
+    # As in a root of another machine: the link means that root's /boot.
+    (tree.directory / "build").symlink_to("/boot/build")
+    assert Symbols.of(tree, root).kernel.exports == {
+        "printk": Export("printk", KERNEL, 1, False, ""),
+        "kick": Export("kick", KERNEL, 0xABCD, True, "FEET"),
+    }
+
+
+def test_damaged_kernels_are_told_in_one_line(tmp_path: Path, vmlinux: Path) -> None:
+    whole = vmlinux.read_bytes()
+    for number, data in enumerate((whole[:100], whole[:1000], whole[: len(whole) // 2])):
+        path = tmp_path / f"vmlinux-{number}"
+        path.write_bytes(data)
+        with pytest.raises(TinykmodError, match=f"vmlinux-{number}: "):
+            symbols.read_exports(path)
+
+
+@pytest.mark.parametrize(
+    ("licenses", "compatible"),
+    [(["GPL"], True), (["GPL v2", "Dual MIT/GPL"], True), (["GPL", "Proprietary"], False), ([], False)],
+)
+def test_licenses(licenses: list[str], compatible: bool) -> None:
+    assert symbols.is_gpl_compatible(licenses) is compatible
