@@ -5,6 +5,7 @@ Only what is asked for is read: of a module that is a header, a table of section
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from functools import cached_property
@@ -58,7 +59,7 @@ class ElfObject:
     """An ELF file of either size and byte order. Raises ModuleFormatError(which, ...), here and where it is read,
     for what is no ELF file or is cut short."""
 
-    def __init__(self, data: bytes, which: str) -> None:
+    def __init__(self, data: bytes | mmap.mmap, which: str) -> None:
         self.data = data
         self.which = which
         if data[:4] != b"\x7fELF" or len(data) < 52 or data[4] not in (1, 2) or data[5] not in (1, 2):

@@ -154,26 +154,34 @@ def tree_of(directory: Path, release: str, modules: list[Module], digest: bytes)
 
 
 def read_modules(
-    directory: Path, files: Sequence[ModuleFile], progress: Callable[[int, int], None] | None
+    directory: Path,
+    files: Sequence[ModuleFile],
+    progress: Callable[[int, int], None] | None,
+    faults: dict[str, TinykmodError | OSError] | None = None,
 ) -> list[Module]:
-    """Read these modules of a directory. progress: see read_tree(). Raises ModuleFormatError, OSError."""
+    """Read these modules of a directory. progress: see read_tree().
+
+    Raises ModuleFormatError, OSError; with faults it goes on: they get the path and the error of each such file.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = [pool.submit(_read, directory, files[at : at + BATCH]) for at in range(0, len(files), BATCH)]
+        jobs = [pool.submit(_read, directory, files[at : at + BATCH], faults) for at in range(0, len(files), BATCH)]
         read: list[Module] = []
         try:
             for job in jobs:
                 read += job.result()
                 if progress is not None:
-                    progress(len(read), len(files))
+                    progress(len(read) + len(faults or ()), len(files))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return read
 
 
-def _read(directory: Path, files: Sequence[ModuleFile]) -> list[Module]:
+def _read(
+    directory: Path, files: Sequence[ModuleFile], faults: dict[str, TinykmodError | OSError] | None
+) -> list[Module]:
     from tinykmod.modules.compression import compression, decompress
 
     found: list[tuple[int, ElfModule] | None] = [None] * len(files)
@@ -185,8 +193,14 @@ def _read(directory: Path, files: Sequence[ModuleFile]) -> list[Module]:
             read.append(Module(file.name, file.path, *known))
             continue
         path = directory / file.path
-        raw = path.read_bytes()
-        elf = read_elf(decompress(raw, str(path)), str(path))
+        try:
+            raw = path.read_bytes()
+            elf = read_elf(decompress(raw, str(path)), str(path))
+        except (TinykmodError, OSError) as error:
+            if faults is None:
+                raise
+            faults[file.path] = error
+            continue
         read.append(Module(file.name, file.path, len(raw), elf, compression(raw)))
     return read
 

@@ -1,0 +1,120 @@
+"""Does modprobe.d speak of modules, aliases and parameters that a tree has?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tinykmod.inspect import check_rules as rules
+from tinykmod.inspect.elf_object import ElfObject
+from tinykmod.inspect.names import Names, nearest, several
+from tinykmod.inspect.report import Finding, Rule
+from tinykmod.kmod.config import Config, Where
+from tinykmod.kmod.modinfo import parameters
+from tinykmod.modules.tree import Module
+
+#: What the kernel's loader takes for every module (kernel/module/main.c, unknown_module_param_cb()).
+OF_ALL = ("async_probe", "dyndbg")
+
+#: One word of an options line; a quoted value may hold blanks (kernel/params.c, next_arg()).
+_WORD = re.compile(r'(?:[^" ]|"[^"]*"?)+')
+
+
+def config_findings(config: Config, names: Names) -> Iterator[Finding]:
+    """Lines that mean nothing, or nothing for this tree."""
+    for warning in config.warnings:
+        # FILE[:LINE]: why
+        found = re.match(r"(.*?)(?::(\d+))?: (.*)", warning)
+        if found:
+            line = None if found[2] is None else int(found[2])
+            yield Finding(rules.CONFIG_LINE, _shown(Path(found[1]), config), found[3], line)
+    aliases = {alias.pattern for alias in config.aliases}
+    for blacklist in config.blacklist:
+        yield from _subject("blacklist", blacklist.module, blacklist.where, config, names)
+    for options in config.options:
+        if options.module in aliases:
+            continue
+        yield from _subject("options", options.module, options.where, config, names)
+        if options.module in names.tree.by_name:
+            yield from _parameters(names.tree.by_name[options.module], options.text, options.where, config, names)
+    for word, commands in ("install", config.installs), ("remove", config.removes):
+        for command in commands:
+            # An install command may be of any name, and make it one; one that forbids a module should name one.
+            if word == "remove" or Path(command.command.split()[0]).name in ("false", "true"):
+                yield from _subject(word, command.module, command.where, config, names)
+    for soft in config.softdeps:
+        yield from _targets("softdep", (*soft.pre, *soft.post), soft.where, config, names)
+    for weak in config.weakdeps:
+        yield from _targets("weakdep", weak.weak, weak.where, config, names)
+    for alias in config.aliases:
+        if alias.module != "off" and not names.stand_for(alias.module):
+            text = f"alias {alias.pattern} {alias.module}: no such module{names.nearest(alias.module)}"
+            yield _finding(rules.CONFIG_NOTHING, alias.where, config, text)
+
+
+def _subject(word: str, name: str, where: Where, config: Config, names: Names) -> Iterator[Finding]:
+    """Of the module that a statement is about."""
+    if name in names.tree.by_name or re.search(r"[*?[]", name):
+        return
+    if name in names.builtin:
+        if word in ("blacklist", "options"):
+            yield _finding(rules.BUILTIN_CONFIG, where, config, f"{word} {name}: is built into the kernel")
+    elif matching := names.matching(name):
+        if word == "blacklist":
+            text = f"blacklist {name}: is an alias of {several(matching)}"
+            yield _finding(rules.BLACKLIST_ALIAS, where, config, text)
+    else:
+        text = f"{word} {name}: no such module{names.nearest(name)}"
+        yield _finding(rules.CONFIG_NOTHING, where, config, text)
+
+
+def _parameters(module: Module, text: str, where: Where, config: Config, names: Names) -> Iterator[Finding]:
+    known = {_alike(parameter.name) for parameter in parameters(module.elf.modinfo)[0]}
+    for word in _WORD.findall(text):
+        name = word.partition("=")[0].strip('"')
+        if name == "--":
+            return
+        if _alike(name) in known or _alike(name).partition(".")[0] in OF_ALL:
+            continue
+        if not _has_parameter(module, name, names):
+            text = f"{module.name} has no parameter {name}{nearest(_alike(name), known)}"
+            yield _finding(rules.PARAMETER, where, config, text)
+
+
+def _has_parameter(module: Module, name: str, names: Names) -> bool:
+    """Whether a module has a parameter of which modinfo says nothing, as module_param_cb() makes them."""
+    elf = ElfObject(names.tree.read(module), str(names.tree.directory / module.path))
+    section = elf.by_name.get("__param")
+    if section is None:
+        return False
+    marks = [symbol.name for symbol in elf.symbols if symbol.name.startswith("__param_")]
+    if not marks:
+        # Local symbols were stripped: the name is then somewhere among the strings, if it is one at all.
+        return f"\0{name}\0".encode(errors="surrogateescape") in elf.data
+    wanted = _alike(name)
+    return any(_alike(mark.removeprefix("__param_str_").removeprefix("__param_")) == wanted for mark in marks)
+
+
+def _targets(word: str, targets: tuple[str, ...], where: Where, config: Config, names: Names) -> Iterator[Finding]:
+    for target in dict.fromkeys(targets):
+        if not names.stand_for(target):
+            text = f"{word} {target}: no such module or alias{names.nearest(target)}"
+            yield _finding(rules.CONFIG_SOFTDEP, where, config, text)
+
+
+def _finding(rule: Rule, where: Where, config: Config, text: str) -> Finding:
+    return Finding(rule, _shown(where.file, config), text, where.line)
+
+
+def _shown(file: Path, config: Config) -> str:
+    """A file as it is called below the configuration's root."""
+    try:
+        return f"/{file.relative_to(config.root)}"
+    except ValueError:
+        return str(file)
+
+
+def _alike(name: str) -> str:
+    # The kernel compares parameters' names so (kernel/params.c, parameq()).
+    return name.replace("-", "_")

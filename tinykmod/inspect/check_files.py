@@ -1,0 +1,172 @@
+"""The files beside a tree's modules: depmod's, those of the kernel's build, firmware; and modules' first bytes."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+from tinykmod.errors import BinIndexError, TinykmodError
+from tinykmod.image import firmware
+from tinykmod.inspect import check_rules as rules
+from tinykmod.inspect.names import several
+from tinykmod.inspect.report import Finding
+from tinykmod.kmod import depmod
+from tinykmod.kmod.binindex import BinIndex
+from tinykmod.kmod.depmod_reading import Reading
+from tinykmod.modules.files import ModuleFile
+from tinykmod.modules.tree import ModuleTree
+
+_HEAD = 20  # bytes of an ELF header up to e_machine
+
+
+class Header(NamedTuple):
+    """What an ELF file is for."""
+
+    machine: int  # EM_ number
+    bits: int
+    little_endian: bool
+
+
+def header(path: str, compressed: str) -> Header | None:
+    """What a module's file of this compression is for; None where its beginning does not tell (zstd)."""
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - for thousands of files a Path takes as long as reading
+        data = file.read(4096 if compressed else _HEAD)
+    with suppress(lzma.LZMAError, zlib.error, EOFError):
+        if compressed == "xz":
+            data = lzma.LZMADecompressor().decompress(data, _HEAD)
+        elif compressed == "gzip":
+            data = zlib.decompressobj(31).decompress(data, _HEAD)
+    if len(data) < _HEAD or data[:4] != b"\x7fELF":
+        return None
+    little = data[5] == 1
+    machine: int = struct.unpack_from("<H" if little else ">H", data, 18)[0]
+    return Header(machine, 64 if data[4] == 2 else 32, little)
+
+
+def build_findings(directory: Path) -> Iterator[Finding]:
+    """Files of the kernel's build that are not there."""
+    for name in depmod.FROM_BUILD:
+        if not (directory / name).exists():
+            yield Finding(rules.BUILD_FILE, name, "is not there")
+
+
+def index_findings(tree: ModuleTree, files: Sequence[ModuleFile]) -> Iterator[Finding]:
+    """depmod's files, where they are not those that depmod would write for the modules."""
+    there = {name for name in (*depmod.TEXTS, "modules.dep.bin") if (tree.directory / name).exists()}
+    if not there & {"modules.dep", "modules.dep.bin"}:
+        yield Finding(rules.NO_INDEX, "modules.dep", "is not there")
+        return
+    try:
+        made = depmod.make(tree_without_modules(tree), Reading(tree.directory, files, {}, None).make(None))
+        if not made.files.keys() & {"modules.dep"}:
+            made = depmod.make(tree)
+    except TinykmodError:
+        # A circle, a name that no index can hold: told by itself.
+        return
+    for name, wanted in made.files.items():
+        path = tree.directory / name
+        if not path.exists():
+            if name.endswith(".bin") or wanted.count(b"\n") > 1:
+                yield Finding(rules.STALE_INDEX, name, "is not there, though other files of depmod are")
+            continue
+        data = path.read_bytes()
+        if data == wanted:
+            continue
+        if name.endswith(".bin"):
+            yield from _differing_index(name, data, wanted)
+        else:
+            yield from _differing(name, _lines(data), _lines(wanted))
+
+
+def tree_without_modules(tree: ModuleTree) -> ModuleTree:
+    """The tree with what is built into its kernel alone."""
+    return ModuleTree(
+        tree.directory, tree.release, [], builtin=tree.builtin, builtin_modinfo=tree.builtin_modinfo, digest=b""
+    )
+
+
+def _differing_index(name: str, data: bytes, wanted: bytes) -> Iterator[Finding]:
+    if not data:
+        # Stands for no index.
+        yield Finding(rules.DAMAGED_INDEX, name, "is empty")
+        return
+    try:
+        # Another depmod lays the same entries out otherwise.
+        had = [f"{entry.key} {entry.value}" for entry in BinIndex(data, name).entries()]
+    except BinIndexError as error:
+        yield Finding(rules.DAMAGED_INDEX, name, error.why)
+        return
+    yield from _differing(name, had, [f"{entry.key} {entry.value}" for entry in BinIndex(wanted, name).entries()])
+
+
+def _differing(name: str, had: list[str], wanted: list[str]) -> Iterator[Finding]:
+    surplus, lacking = Counter(had), Counter(wanted)
+    surplus.subtract(wanted)
+    lacking.subtract(had)
+    for counter, text in (lacking, "lacks"), (surplus, "has, though no module asks for it,"):
+        lines = [line for line, count in counter.items() if count > 0]
+        if lines:
+            first = lines[0] if len(lines[0]) <= 60 else f"{lines[0][:57]}..."
+            more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
+            yield Finding(rules.STALE_INDEX, name, f"{text} `{first}`{more}")
+
+
+def _lines(data: bytes) -> list[str]:
+    text = data.decode(errors="surrogateescape")
+    return [line for line in text.split("\n") if line and not line.startswith("#")]
+
+
+def firmware_findings(tree: ModuleTree, root: Path) -> Iterator[Finding]:
+    """Firmware that modules name and that is not below a root; nothing where there is no firmware at all."""
+    places = firmware.search(root, tree.release)
+    there: set[str] = set()
+    for place in places:
+        there |= _below(place)
+    if not there:
+        return
+    for module in tree.modules:
+        missing = [name for name in dict.fromkeys(module.values("firmware")) if not _is_there(name, there, places)]
+        if missing:
+            yield Finding(rules.FIRMWARE, module.path, f"not installed: {several(missing)}")
+
+
+def _is_there(name: str, there: set[str], places: Sequence[firmware.Place]) -> bool:
+    plain = "/".join(part for part in name.split("/") if part not in ("", "."))
+    if plain in there:
+        return True
+    if firmware.is_pattern(name):
+        parts = plain.split("/")
+        return any(_matches(each.split("/"), parts) for each in there)
+    # Behind a link to a directory.
+    above = plain.split("/")[:-1]
+    linked = any(f"{'/'.join(above[: end + 1])}/" in there for end in range(len(above)))
+    return linked and not firmware.collect({"": [name]}, places, {}).missing
+
+
+def _matches(name: list[str], pattern: list[str]) -> bool:
+    return len(name) == len(pattern) and all(map(fnmatchcase, name, pattern))
+
+
+def _below(place: firmware.Place) -> set[str]:
+    """The names of the files below a place as modules spell them; a link to a directory has a `/` at its end."""
+    top = os.path.join(place.root, place.path)  # noqa: PTH118 - a prefix to cut off, not a path
+    found: set[str] = set()
+    for directory, directories, files in os.walk(top):
+        below = os.path.relpath(directory, top)
+        prefix = "" if below == "." else f"{below}/"
+        found.update(f"{prefix}{name}/" for name in directories if Path(directory, name).is_symlink())
+        for name in files:
+            path = f"{prefix}{name}"
+            if not Path(directory, name).is_symlink():
+                found.add(firmware.uncompressed(path))
+            elif (real := firmware.resolve(place.root, f"{place.path}/{path}")) is not None:
+                found.add(firmware.uncompressed(path) if (place.root / real).is_file() else f"{path}/")
+    return found
