@@ -61,7 +61,9 @@ def check(
         found += _of_headers(tree)
         found += _of_modinfo(tree)
         found += _cycles(tree)
-        found += index_findings(tree, [file for file in files if file.path not in faults])
+        if not faults:
+            # With a module that cannot be read it is not known what depmod should have written.
+            found += index_findings(tree)
         found += _softdeps(tree, names)
         found += _contested(tree)
         found += config_findings(config, names)
@@ -101,7 +103,7 @@ def _machine(found: Header) -> str:
 
 def _of_modinfo(tree: ModuleTree) -> Iterator[Finding]:
     magics = {module.path: next(iter(module.values("vermagic")), "") for module in tree.modules}
-    usual, count = Counter(magics.values()).most_common(1)[0]
+    usual, count = max(Counter(magics.values()).items(), key=lambda pair: pair[1], default=("", 0))
     release, _, wanted = usual.partition(" ")
     for module in tree.modules:
         magic = magics[module.path]

@@ -21,10 +21,12 @@ from tinykmod.inspect.report import Finding
 from tinykmod.kmod import depmod
 from tinykmod.kmod.binindex import BinIndex
 from tinykmod.kmod.depmod_reading import Reading
+from tinykmod.kmod.depmod_record import pack
 from tinykmod.modules.files import ModuleFile
 from tinykmod.modules.tree import ModuleTree
 
 _HEAD = 20  # bytes of an ELF header up to e_machine
+_LONGEST = 60  # of a line that is quoted
 
 
 class Header(NamedTuple):
@@ -58,70 +60,70 @@ def build_findings(directory: Path) -> Iterator[Finding]:
             yield Finding(rules.BUILD_FILE, name, "is not there")
 
 
-def index_findings(tree: ModuleTree, files: Sequence[ModuleFile]) -> Iterator[Finding]:
+def index_findings(tree: ModuleTree) -> Iterator[Finding]:
     """depmod's files, where they are not those that depmod would write for the modules."""
-    there = {name for name in (*depmod.TEXTS, "modules.dep.bin") if (tree.directory / name).exists()}
-    if not there & {"modules.dep", "modules.dep.bin"}:
+    names = (*depmod.TEXTS, *(f"{name}.bin" for name in ("modules.dep", "modules.alias", "modules.symbols")))
+    if not any((tree.directory / name).exists() for name in ("modules.dep", "modules.dep.bin")):
         yield Finding(rules.NO_INDEX, "modules.dep", "is not there")
         return
     try:
-        made = depmod.make(tree_without_modules(tree), Reading(tree.directory, files, {}, None).make(None))
-        if not made.files.keys() & {"modules.dep"}:
-            made = depmod.make(tree)
+        wanted = _wanted(tree)
     except TinykmodError:
         # A circle, a name that no index can hold: told by itself.
         return
-    for name, wanted in made.files.items():
+    stale = set()
+    for name in sorted(wanted, key=lambda name: name.endswith(".bin")):
         path = tree.directory / name
         if not path.exists():
-            if name.endswith(".bin") or wanted.count(b"\n") > 1:
+            # Older depmods write no modules.weakdep, and none writes what would be empty.
+            if name in names and (name.endswith(".bin") or wanted[name].count(b"\n") > 1):
                 yield Finding(rules.STALE_INDEX, name, "is not there, though other files of depmod are")
             continue
         data = path.read_bytes()
-        if data == wanted:
+        if data == wanted[name]:
             continue
-        if name.endswith(".bin"):
-            yield from _differing_index(name, data, wanted)
-        else:
-            yield from _differing(name, _lines(data), _lines(wanted))
+        try:
+            texts = [_entries(name, each) for each in (data, wanted[name])]
+        except BinIndexError as error:
+            yield Finding(rules.DAMAGED_INDEX, name, error.why)
+            continue
+        # What a text tells, its index need not tell again.
+        if name.removesuffix(".bin") not in stale and (differing := _differing(*texts)):
+            stale.add(name)
+            yield Finding(rules.STALE_INDEX, name, differing)
 
 
-def tree_without_modules(tree: ModuleTree) -> ModuleTree:
-    """The tree with what is built into its kernel alone."""
-    return ModuleTree(
-        tree.directory, tree.release, [], builtin=tree.builtin, builtin_modinfo=tree.builtin_modinfo, digest=b""
-    )
+def _wanted(tree: ModuleTree) -> dict[str, bytes]:
+    files = [ModuleFile(module.name, module.path) for module in tree.modules]
+    known: dict[int, bytes] = {}
+    if any(module.compression for module in tree.modules):
+        # To decompress the modules again takes longer than to hand over what was read of them.
+        known = {number: pack(module.elf) for number, module in enumerate(tree.modules)}
+    made = Reading(tree.directory, files, known, None).make(None)
+    return depmod.make(tree, made).files
 
 
-def _differing_index(name: str, data: bytes, wanted: bytes) -> Iterator[Finding]:
+def _entries(name: str, data: bytes) -> Counter[str]:
+    """What a text or an index says, for each module's path, alias, symbol or line."""
+    if not name.endswith(".bin"):
+        lines = data.decode(errors="surrogateescape").split("\n")
+        return Counter(" ".join(sorted(line.split())) for line in lines if line and not line.startswith("#"))
     if not data:
-        # Stands for no index.
-        yield Finding(rules.DAMAGED_INDEX, name, "is empty")
-        return
-    try:
-        # Another depmod lays the same entries out otherwise.
-        had = [f"{entry.key} {entry.value}" for entry in BinIndex(data, name).entries()]
-    except BinIndexError as error:
-        yield Finding(rules.DAMAGED_INDEX, name, error.why)
-        return
-    yield from _differing(name, had, [f"{entry.key} {entry.value}" for entry in BinIndex(wanted, name).entries()])
+        # modprobe takes it for no index at all.
+        raise BinIndexError(name, "is empty")
+    # Another depmod lays the same entries out otherwise.
+    return Counter(f"{entry.key} {entry.value}" for entry in BinIndex(data, name).entries())
 
 
-def _differing(name: str, had: list[str], wanted: list[str]) -> Iterator[Finding]:
-    surplus, lacking = Counter(had), Counter(wanted)
-    surplus.subtract(wanted)
-    lacking.subtract(had)
-    for counter, text in (lacking, "lacks"), (surplus, "has, though no module asks for it,"):
-        lines = [line for line, count in counter.items() if count > 0]
+def _differing(had: Counter[str], wanted: Counter[str]) -> str:
+    """How a file differs from what it should be; empty where it does not."""
+    parts = []
+    for lines, text in (wanted - had, "lacks"), (had - wanted, "should not say"):
         if lines:
-            first = lines[0] if len(lines[0]) <= 60 else f"{lines[0][:57]}..."
-            more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
-            yield Finding(rules.STALE_INDEX, name, f"{text} `{first}`{more}")
-
-
-def _lines(data: bytes) -> list[str]:
-    text = data.decode(errors="surrogateescape")
-    return [line for line in text.split("\n") if line and not line.startswith("#")]
+            first = next(iter(lines))
+            first = first if len(first) <= _LONGEST else f"{first[: _LONGEST - 3]}..."
+            parts.append(f"{text} `{first}`{f' and {len(lines) - 1} more' if len(lines) > 1 else ''}")
+    return "; ".join(parts)
 
 
 def firmware_findings(tree: ModuleTree, root: Path) -> Iterator[Finding]:

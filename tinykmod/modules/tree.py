@@ -186,7 +186,12 @@ def _read(
 
     found: list[tuple[int, ElfModule] | None] = [None] * len(files)
     if core.extension is not None and read_elf is core.extension.read_elf:
-        found = core.extension.read_elf_files([os.fsencode(directory / file.path) for file in files])
+        try:
+            found = core.extension.read_elf_files([os.fsencode(directory / file.path) for file in files])
+        except (TinykmodError, OSError):
+            # One of them: which, is found out below.
+            if faults is None:
+                raise
     read = []
     for file, known in zip(files, found, strict=True):
         if known is not None:
