@@ -63,7 +63,9 @@ def report(
         notes = any(finding.rule.level == Level.NOTE for finding in findings)
         hint = "; --notes shows the notes" if notes and not args.notes else ""
         left = f"; {len(known) - len(gone)} known" if known else ""
+        number = about["modules"]
+        subject = about.get("tree", f"{number} module{'s' * (number != 1)}")
         lines = f"{len(gone)} line{'s fit' if len(gone) > 1 else ' fits'}"
         outdated = f"; {lines} nothing any more in {args.baseline}" if gone else ""
-        print(f"{about['tree' if 'tree' in about else 'files']}: {reports.summary(findings)}{left}{outdated}{hint}")
+        print(f"{subject}: {reports.summary(findings)}{left}{outdated}{hint}")
     return 1 if reports.is_wrong(findings) else 0
