@@ -213,9 +213,11 @@ def _unused(subject: _Subject) -> Iterator[str]:
     used: set[int] = set()
     for number in {section.info for section in subject.elf.sections if section.name.startswith(".rel")}:
         used.update(place.symbol for place in subject.elf.relocations(number))
-    # A weak symbol that nothing refers to costs nothing.
+    # A weak one costs nothing, and an assembler may name the compiler's helpers (__aeabi_idiv) without need.
     unused = sorted(
-        name for number, name in wanted.items() if number not in used and name not in subject.module.elf.weak
+        name
+        for number, name in wanted.items()
+        if number not in used and name not in subject.module.elf.weak and not name.startswith("__")
     )
     if unused:
         yield f"nothing refers to {several(unused)}"
