@@ -23,6 +23,7 @@ from tinykmod.bench.suite import META, Contender, Suite
 from tinykmod.cache import cache_dir
 from tinykmod.errors import TinykmodError
 from tinykmod.files import replacing
+from tinykmod.modules.vmlinux import unpack_vmlinux
 
 #: The engine whose figures do not depend on what else the host does.
 STEADY = "qemu-icount"
@@ -208,7 +209,7 @@ def _unpacked(vmlinuz: File) -> Path:
     path = cache_dir() / "bench" / f"vmlinux-{vmlinuz.sha256[:16]}"
     if not path.exists():
         try:
-            data = qemu.unpack_vmlinux(vmlinuz.path)
+            data = unpack_vmlinux(vmlinuz.path)
         except TinykmodError:
             return vmlinuz.path
         path.parent.mkdir(parents=True, exist_ok=True)
