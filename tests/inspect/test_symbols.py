@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from make_tree import RELEASE, make_tree
 
+from tinykmod.bench import debian as debian_archive
 from tinykmod.bench.debian import Kernel
 from tinykmod.errors import TinykmodError
 from tinykmod.inspect import symbols
+from tinykmod.inspect.raw_kernel import raw_exports
 from tinykmod.inspect.symbols import KERNEL, Export, Symbols
 from tinykmod.modules.tree import ModuleTree, read_tree
 
@@ -35,6 +37,29 @@ def test_every_import_of_debian_has_an_exporter_with_its_crc(tree: ModuleTree, d
                 compared += 1
     assert compared > 100_000
     assert debian.is_unknown("no_such_symbol")
+
+
+def test_an_image_without_sections() -> None:
+    """arm64's Image: what is read from it is what the modules that were built with it know."""
+    arm = debian_archive.fetch_kernel("linux-image-arm64", "arm64")
+    tree = read_tree(arm.root, arm.release)
+    read = Symbols.of(tree, arm.root)
+    own = read.kernel.exports
+    assert read.kernel.source == arm.vmlinuz
+    for module in tree.modules:
+        for symbol, crc in module.elf.imports.items():
+            assert symbol in module.elf.weak or not read.is_unknown(symbol), (module.name, symbol)
+            assert symbol not in own or crc is None or own[symbol].crc == crc, (module.name, symbol)
+    told = [(own[name].gpl_only, own[name].namespace) for name in ("_printk", "device_add", "dma_buf_get")]
+    assert told == [(False, ""), (True, ""), (True, "DMA_BUF")]
+    image = arm.vmlinuz.read_bytes()
+    for damaged in (
+        image[: len(image) // 2],
+        image.replace(b"\0module_layout\0", b"\0module_lay0ut\0"),
+        b"",
+        bytes(99),
+    ):
+        assert raw_exports(damaged) == []
 
 
 def test_namespaces_and_gpl_only(debian: Symbols) -> None:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from tinykmod.errors import TinykmodError
 from tinykmod.image.firmware import resolve as resolve_links
 from tinykmod.inspect.elf_object import ElfObject, string_at
+from tinykmod.inspect.raw_kernel import raw_exports
 from tinykmod.kmod.depmod import PROVIDED
 from tinykmod.kmod.names import module_name
 from tinykmod.modules.compression import decompress
@@ -156,8 +157,8 @@ def kernel_exports(root: Path, release: str, directory: Path | None = None) -> K
 
 
 def read_exports(path: Path) -> dict[str, Export]:
-    """The kernel's exports from a Module.symvers, a System.map, a vmlinux or a bzImage; empty where it tells of none,
-    and for an image of another kind.
+    """The kernel's exports from a Module.symvers, a System.map, a vmlinux, a bzImage or an Image, compressed or
+    not; empty where it tells of none.
 
     Raises OSError, TinykmodError for one that is damaged.
     """
@@ -168,7 +169,13 @@ def read_exports(path: Path) -> dict[str, Export]:
     if head[0x202:0x206] == b"HdrS":
         return vmlinux_exports(unpack_vmlinux(path), path)
     if b"\0" in head and "symvers" not in path.name:
-        return {}
+        image = decompress(path.read_bytes(), str(path))
+        if image[:4] == b"\x7fELF":
+            return vmlinux_exports(image, path)
+        return {
+            name: Export(name, KERNEL, crc, gpl_only, namespace)
+            for name, namespace, gpl_only, crc in raw_exports(image)
+        }
     text = decompress(path.read_bytes(), str(path)).decode(errors="surrogateescape")
     return dict(_of_symvers(text)) or _of_system_map(text)
 
