@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -28,11 +28,13 @@ class ModuleFiles:
     """A tree's directory, by its depmod files. Each index is opened when it is first needed; where it is not there,
     the text of the same name is read in its stead, and where that is not there either, it counts as empty.
 
+    made, if given, are such files by name, which count instead of those in the directory.
     Every method raises BinIndexError or OSError naming the file that is damaged or cannot be read.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, made: Mapping[str, bytes] | None = None) -> None:
         self.directory = directory
+        self._made = made
         self._index: Callable[[str], BinIndex] = cache(self._open)
         self.needs = cache(self._needs)
 
@@ -43,8 +45,9 @@ class ModuleFiles:
     def _needs(self, name: str) -> Needs | None:
         """The path of a module, and what it needs; None where there is no such module. NAME is normalised."""
         line = self._index(_DEP).get(name)
-        if line is None:
-            return None
+        return None if line is None else self._line(line)
+
+    def _line(self, line: str) -> Needs:
         path, _, rest = line.partition(":")
         needed = tuple(module_name(needed) for needed in reversed(rest.split()))
         # An external module's path is absolute.
@@ -70,7 +73,17 @@ class ModuleFiles:
         """All of ALIASES or SYMBOLS, by key."""
         return self._index(which).entries()
 
+    def users(self, name: str) -> list[str]:
+        """The modules that need a module, themselves or through others, by name. NAME is normalised."""
+        return [entry.key for entry in self._index(_DEP).entries() if name in self._line(entry.value).modules]
+
+    def names(self) -> list[str]:
+        """Every module, what the kernel itself holds included."""
+        return [entry.key for which in (_DEP, _BUILTIN) for entry in self._index(which).entries()]
+
     def _open(self, which: str) -> BinIndex:
+        if self._made is not None:
+            return BinIndex(self._made[f"{which}.bin"], self.directory / which)
         index = BinIndex.open(self.directory / f"{which}.bin")
         if index is None:
             text = self.directory / which

@@ -40,6 +40,23 @@ class Found(NamedTuple):
     file: str = ""  # that was asked for instead of a name
 
 
+class Step(NamedTuple):
+    """How one module of a plan is loaded; as text what `modprobe -D` prints, empty for one that is nowhere."""
+
+    name: str
+    path: str  # empty: it has no file
+    parameters: str
+    command: str | None  # modprobe.d's, which is run instead
+    builtin: bool
+
+    def __str__(self) -> str:
+        if self.command is not None:
+            return f"install {self.command} {self.parameters}"
+        if self.builtin:
+            return f"builtin {self.name}"
+        return f"insmod {self.path} {self.parameters}" if self.path else ""
+
+
 class _Part(Enum):
     """Of the plan of a load."""
 
@@ -248,8 +265,8 @@ class Modprobe:
                 return result
         return 0
 
-    def _load(self, module: Found, options: str, *, requested: bool) -> int:
-        """0 or a negative errno."""
+    def step(self, module: Found, options: str, *, requested: bool) -> Step:
+        """How a module is loaded, OPTIONS being for the one that was requested."""
         given = " ".join(text for name, text in self.options if name in (module.name, module.alias))
         if requested:
             given = f"{given} {options}" if given else options
@@ -257,18 +274,18 @@ class Modprobe:
             given += " "
         ignored = requested and self.flags.ignore_commands
         command = None if ignored else _command(self.config.installs, module.name)
-        builtin = self.files.is_builtin(module.name)
         needs = self.files.needs(module.name)
         path = module.file or (needs.path if needs is not None else "")
-        if self.flags.verbose or self.flags.show_depends:
-            if command is not None:
-                self._show(f"install {command} {given}")
-            elif builtin:
-                self._show(f"builtin {module.name}")
-            elif path:
-                self._show(f"insmod {path} {given}")
+        return Step(module.name, path, given, command, self.files.is_builtin(module.name))
+
+    def _load(self, module: Found, options: str, *, requested: bool) -> int:
+        """0 or a negative errno."""
+        step = self.step(module, options, requested=requested)
+        if (self.flags.verbose or self.flags.show_depends) and str(step):
+            self._show(str(step))
         if self.flags.dry_run:
             return 0
+        path, given, command = step.path, step.parameters, step.command
         if command is not None:
             substituted = command.replace("$CMDLINE_OPTS", given)
             code = self._run(substituted, module.name)
