@@ -36,6 +36,8 @@ COMMANDS = (
     Command("image", "list an image, tell why, compare two, check one before the reboot", "tinykmod.cli.image"),
     Command("freeze", "put the loader, its boot index and modules into one program", "tinykmod.cli.freeze"),
     Command("classes", "show which drivers are of which class, and what shows it", "tinykmod.cli.classes"),
+    Command("show", "show everything about a module on one page", "tinykmod.cli.show"),
+    Command("stats", "count and measure the modules of a kernel", "tinykmod.cli.stats"),
     Command("boot", "boot a kernel with an image in QEMU, and show its timeline", "tinykmod.cli.boot"),
     Command("coldplug", "load (or show) what this machine's devices ask for", "tinykmod.cli.coldplug"),
     Command("check", "look over a whole module tree: symbols, indexes, firmware, modprobe.d", "tinykmod.cli.check"),

@@ -35,6 +35,7 @@ class ModuleFiles:
     def __init__(self, directory: Path, made: Mapping[str, bytes] | None = None) -> None:
         self.directory = directory
         self._made = made
+        self._added: dict[str, Needs] = {}
         self._index: Callable[[str], BinIndex] = cache(self._open)
         self.needs = cache(self._needs)
 
@@ -42,8 +43,15 @@ class ModuleFiles:
         """Whether depmod has been here."""
         return any((self.directory / f"{_DEP}{suffix}").exists() for suffix in (".bin", ""))
 
+    def add(self, name: str, needs: Needs) -> None:
+        """From now on NAME, normalised, is this file, which depmod need not know."""
+        self._added[name] = needs
+        self.needs.cache_clear()
+
     def _needs(self, name: str) -> Needs | None:
         """The path of a module, and what it needs; None where there is no such module. NAME is normalised."""
+        if name in self._added:
+            return self._added[name]
         line = self._index(_DEP).get(name)
         return None if line is None else self._line(line)
 

@@ -1,0 +1,224 @@
+"""What `tinykmod show` prints of a module: one page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tinykmod.inspect.about import About, Around, Load, Need
+from tinykmod.inspect.devices import Served
+from tinykmod.inspect.params import Parameter
+from tinykmod.inspect.terminal import Page, plural, shown, size
+
+#: Lines of a list that may be long; --json has all of it.
+MOST = 6
+#: Aliases of one bus that are shown.
+EXAMPLES = 3
+#: Documentation/admin-guide/tainted-kernels.rst, as far as modules have them.
+TAINTS = {
+    "P": "proprietary", "O": "out of tree", "F": "forced", "C": "staging", "E": "unsigned", "K": "live patch",
+    "X": "auxiliary", "T": "randstruct plugin", "N": "in-kernel test", "R": "forced removal",
+}  # fmt: skip
+
+
+def page(about: About, columns: int | None = None, bold: bool | None = None) -> str:
+    """The page of a module, without a newline at its end."""
+    out = Page(columns, bold)
+    description = about.value("description")
+    out.title(f"{about.name}{f' - {description}' if description else ''}")
+    if about.alias:
+        out.add("found by", f"the alias {about.alias}")
+    out.add("file", about.file or "none: the kernel has it built in")
+    out.add("tree" if not about.file.startswith("/") else "beside", about.tree)
+    out.add("class", [f"{str(kind.name).lower()}: {why}" for kind, why in about.classes])
+    if about.builtin:
+        out.add("license", about.value("license") or "not told")
+    else:
+        _itself(about, out)
+    out.add("state", _state(about))
+    out.add("parameters", [_parameter(each) for each in about.parameters])
+    if not about.builtin:
+        out.add("needs", list(_needs(about, out.room)))
+    if about.tree:
+        out.add("needed by", _needed_by(about, out.room))
+    out.add("softdeps", list(_deps(about.deps, ("pre", "post"))))
+    out.add("weakdeps", list(_deps(about.deps, ("weak",))))
+    out.add("asked for", list(_deps_of(about.deps_of)))
+    out.add("aliases", list(_aliases(about, out.room)))
+    out.add("devices", list(_devices(about)))
+    out.add("firmware", list(_firmware(about)))
+    out.add("config", [f"{each.where}: {each.text}" for each in about.config])
+    out.add("load order", list(_load(about)), hanging=4)
+    return str(out)
+
+
+def tree(name: str, needs: Sequence[Need], what: str, columns: int | None = None, bold: bool | None = None) -> str:
+    """NAME and below it NEEDS, each with the symbols that make the dependency. WHAT is said where there are none."""
+    out = Page(columns, bold)
+    out.title(name if needs else f"{name} - {what}")
+    for line in _branches(needs, out.columns, 1, None):
+        out.lines += [line]
+    return str(out)
+
+
+def _itself(about: About, out: Page) -> None:
+    """What its file tells."""
+    source = about.value("srcversion")
+    out.add("version", (about.value("version") or "none") + (f" (srcversion {source})" if source else ""))
+    out.add("vermagic", about.value("vermagic").strip() or "none")
+    out.add("license", about.value("license") or "none: it taints the kernel, and gets no GPL-only symbol")
+    out.add("author", ", ".join(about.values("author")))
+    signed = about.signature
+    key = f", key {signed.key.hex(':').upper()}" if signed is not None else ""
+    out.add("signature", "none" if signed is None else f"{signed.hash}, by {signed.signer or 'a key'}{key}")
+    assert about.size is not None and about.unpacked is not None and about.memory is not None
+    unpacked = f" ({about.compression}, {size(about.unpacked)} unpacked)" if about.compression else ""
+    memory = f"{size(about.memory.core)} in memory, {size(about.memory.init)} more while it initialises"
+    out.add("size", f"{size(about.size)} on disk{unpacked}; {memory}")
+    if about.exports:
+        out.add("exports", f"{plural(len(about.exports), 'symbol')}: {shown(about.exports, out.room - 16)}")
+
+
+def _state(about: About) -> str:
+    if about.running is None:
+        return "not known: no system was looked at"
+    if about.tree and about.running != about.release:
+        return f"not known: {about.running} is running, not {about.release}"
+    state = about.state
+    if state is None:
+        return "not loaded"
+    if state.state == "builtin":
+        return "in the kernel"
+    parts = [state.state]
+    parts += [f"{size(state.size)} in memory"] if state.size is not None else []
+    parts += [plural(state.users, "user")] if state.users is not None else []
+    parts += [f"used by {' '.join(sorted(state.holders))}"] if state.holders else []
+    parts += [f"taints the kernel: {', '.join(f'{each} ({TAINTS.get(each, each)})' for each in state.taint)}"] * bool(
+        state.taint
+    )
+    return ", ".join(parts)
+
+
+def _parameter(each: Parameter) -> str:
+    now = "" if each.value is None else f" = {each.value or '(empty)'}"
+    writable = ", may be written" if each.writable else ""
+    description = f": {each.description.strip()}" if each.description else ""
+    kind = f" ({each.type or 'of its own type'}{writable})"
+    return f"{each.name}{kind}{now}{description}"
+
+
+def _needs(about: About, room: int) -> Iterator[str]:
+    kernel = plural(len(about.kernel_symbols), "symbol")
+    source = f"{kernel} of the kernel itself" if about.tree else f"{kernel}, and no tree to find them in"
+    if about.unknown_symbols:
+        unknown = shown(about.unknown_symbols, room - 40)
+        yield f"unknown to this kernel and its modules: {unknown}"
+    if not about.needs:
+        yield f"no module; {source}"
+        return
+    yield from _branches(about.needs, room, 0, 2)
+    yield f"and {source}"
+
+
+def _branches(needs: Sequence[Need], room: int, depth: int, lines: int | None) -> Iterator[str]:
+    """Each of NEEDS with its symbols, of which LINES lines at most (None: all), and below it what it needs."""
+    for need in needs:
+        indent = "  " * depth
+        symbols = sorted(need.symbols)
+        again = " (see above)" if need.again else ""
+        begin = f"{indent}{need.name}{again}: "
+        if lines is not None:
+            text = shown(symbols, room - len(begin))
+            yield begin + text
+        else:
+            yield f"{begin}{plural(len(symbols), 'symbol')}"
+            line = ""
+            for symbol in symbols:
+                if line and len(indent) + 4 + len(line) + 1 + len(symbol) > room:
+                    yield f"{indent}    {line}"
+                    line = ""
+                line = f"{line} {symbol}".strip()
+            yield f"{indent}    {line}"
+        yield from _branches(need.needs, room, depth + 1, lines)
+
+
+def _needed_by(about: About, room: int) -> str:
+    if not about.needed_by:
+        return "no module"
+    return f"{plural(len(about.needed_by), 'module')}: {shown(sorted(about.needed_by), 2 * room - 20)}"
+
+
+def _deps(deps: Sequence[Around], kinds: Sequence[str]) -> Iterator[str]:
+    """The modules of each kind, by who says so."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for each in deps:
+        if each.kind in kinds:
+            groups.setdefault((each.kind, f" ({each.where})" if each.where else ""), []).append(each.module)
+    yield from (f"{kind}: {' '.join(dict.fromkeys(names))}{where}" for (kind, where), names in groups.items())
+
+
+def _deps_of(deps: Sequence[Around]) -> Iterator[str]:
+    for kind, what in (("pre", "before"), ("post", "after"), ("weak", "perhaps by")):
+        names = [f"{each.module} ({each.where})" if each.where else each.module for each in deps if each.kind == kind]
+        if names:
+            yield f"{what} {' '.join(dict.fromkeys(names))}"
+
+
+def _aliases(about: About, room: int) -> Iterator[str]:
+    for bus, aliases in about.aliases.items():
+        if bus:
+            rest = len(aliases) - EXAMPLES
+            yield from aliases[:EXAMPLES]
+            if rest > 0:
+                yield f"and {rest} more of {bus}"
+        else:
+            yield shown(aliases, 2 * room - 20)
+
+
+def _devices(about: About) -> Iterator[str]:
+    if about.devices is None or (not about.devices and not about.aliases):
+        return
+    if not about.devices and any(about.aliases):
+        yield "none of this machine"
+    for served in about.devices[:MOST]:
+        yield _device(served, about.name)
+    if len(about.devices) > MOST:
+        yield f"and {len(about.devices) - MOST} more"
+
+
+def _device(served: Served, name: str) -> str:
+    device = served.device
+    driver = f"bound to {device.driver}" if device.driver else "no driver"
+    if device.driver and device.module not in ("", name):
+        driver += f" of {device.module}"
+    by = f"by {served.alias}" if served.alias else "by no alias"
+    return f"{device.bus} {device.path.rpartition('/')[2]}: {driver}; {by}"
+
+
+def _firmware(about: About) -> Iterator[str]:
+    missing = [name for name, file in about.firmware.items() if file is None]
+    there = [f"{name}: {file}" for name, file in about.firmware.items() if file is not None]
+    if not about.tree:
+        yield from missing[:MOST]
+        return
+    yield from there[:MOST]
+    if len(there) > MOST:
+        yield f"and {len(there) - MOST} more that are there"
+    yield from (f"{name}: missing" for name in missing[:MOST])
+    if len(missing) > MOST:
+        yield f"and {len(missing) - MOST} more that are missing"
+
+
+def _load(about: About) -> Iterator[str]:
+    for number, step in enumerate(about.load, 1):
+        yield f"{number} {_call(step)}"
+
+
+def _call(step: Load) -> str:
+    match step.how:
+        case "install":
+            return f"runs: {step.what} {step.parameters}".rstrip()
+        case "builtin":
+            return f"{step.name} is built in"
+        case "init_module":
+            return f'init_module({step.what}, decompressed, "{step.parameters}")'
+    return f'finit_module({step.what}, "{step.parameters}", {step.flags})'
