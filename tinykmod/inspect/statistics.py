@@ -61,9 +61,10 @@ class Statistics:
     tree: str
     modules: dict[str, Share] = field(default_factory=dict)  # name -> 1 and its bytes; in memory for loaded ones
     builtin: int = 0
-    memory: Memory = Memory(0, 0)
+    memory: Memory = field(default_factory=lambda: Memory(0, 0))
     sizes: list[Bin] = field(default_factory=list)
     classes: dict[str, Share] = field(default_factory=dict)  # one of several classes counts in each
+    kinds: dict[str, str] = field(default_factory=dict)  # name -> the first of its classes
     directories: dict[str, Share] = field(default_factory=dict)
     compression: dict[str, Share] = field(default_factory=dict)
     licenses: dict[str, int] = field(default_factory=dict)
@@ -110,7 +111,8 @@ def of_tree(root: Path, release: str, progress: Callable[[int, int], None] | Non
     out.builtin = len(set(tree_of(directory, release, [], b"").builtin))
     out.memory = Memory(sum(each.memory.core for each in read), sum(each.memory.init for each in read))
     out.sizes = _bins(module.size for module in modules)
-    out.classes = _shares((kind, module.size) for module in modules for kind in classes_of(module))
+    classes = {module.name: classes_of(module) for module in modules}
+    _classes(out, classes)
     out.directories = _shares((_directory(module.path), module.size) for module in modules)
     out.compression = _shares((module.compression or "none", module.size) for module in modules)
     out.licenses = _counted("".join(module.values("license")[:1]) or "none" for module in modules)
@@ -136,8 +138,7 @@ def of_running(
     """Count LOADED modules; bytes are those in memory. CLASSES tells the classes of modules by their names."""
     out = Statistics(release, "", {name: Share(1, state.size or 0) for name, state in loaded.items()})
     out.sizes = _bins(state.size or 0 for state in loaded.values())
-    found = classes(loaded)
-    out.classes = _shares((kind, loaded[name].size or 0) for name, kinds in found.items() for kind in kinds)
+    _classes(out, classes(loaded))
     holders = {name: len(state.holders) for name, state in loaded.items() if state.holders}
     out.most_needed = dict(sorted(holders.items(), key=lambda item: (-item[1], item[0]))[:MOST])
     return out
@@ -204,6 +205,11 @@ def _read(directory: Path, files: Sequence[ModuleFile]) -> list[_Read]:
         module = Module(file.name, file.path, len(raw), read_elf(image, str(path)), compression(raw))
         found.append(_Read(module, memory(read_sections(image, str(path))), image.endswith(MAGIC)))
     return found
+
+
+def _classes(out: Statistics, classes: Mapping[str, Sequence[str]]) -> None:
+    out.classes = _shares((kind, out.modules[name].bytes) for name, kinds in classes.items() for kind in kinds)
+    out.kinds = {name: kinds[0] for name, kinds in classes.items()}
 
 
 def _dependencies(out: Statistics, modules: Sequence[Module]) -> None:

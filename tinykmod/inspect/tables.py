@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from tinykmod.inspect.statistics import MOST, Bin, Share, Statistics
-from tinykmod.inspect.terminal import Page, plural, shown, size
+from tinykmod.inspect.terminal import Page, plural, shown, size, whole_size
 
 _BAR = 24
 
@@ -17,7 +17,7 @@ def page(stats: Statistics, columns: int | None = None, bold: bool | None = None
     out.title(f"{stats.release}: {plural(len(stats.modules), 'module')}{builtin}")
     out.add("tree", stats.tree)
     _sizes(out, stats, "on disk")
-    out.add("in memory", f"{size(stats.memory.core)} if all were loaded, {size(stats.memory.init)} while initialising")
+    out.add("in memory", f"{size(stats.memory.core)} if all were loaded, and {size(stats.memory.init)} to initialise")
     out.add("class", list(_shares(stats.classes, stats.total)))
     out.add("directory", list(_shares(stats.directories, stats.total)))
     out.add("compressed", [f"{name}: {plural(share.modules, 'module')}" for name, share in stats.compression.items()])
@@ -92,9 +92,8 @@ def _lists(out: Page, one: Statistics, other: Statistics) -> None:
     change = {name: other.modules[name].bytes - one.modules[name].bytes for name in stayed}
     for label, sign in (("grown most", 1), ("shrunk most", -1)):
         most = sorted((name for name in stayed if sign * change[name] > 0), key=lambda name: -sign * change[name])
-        out.add(label, [
-            f"{name}: {size(one.modules[name].bytes)} -> {size(other.modules[name].bytes)}" for name in most[:MOST // 2]
-        ])  # fmt: skip
+        sizes = [(name, one.modules[name].bytes, other.modules[name].bytes) for name in most[: MOST // 2]]
+        out.add(label, [f"{name}: {size(before)} -> {size(after)}" for name, before, after in sizes])
 
 
 def _sizes(out: Page, stats: Statistics, where: str) -> None:
@@ -112,13 +111,7 @@ def _histogram(bins: Sequence[Bin]) -> Iterator[str]:
     most = max((each.modules for each in bins), default=1)
     for each in bins:
         bar = "#" * -(-each.modules * _BAR // most)
-        yield f"from {_round(each.least):>7}  {each.modules:>5}  {size(each.bytes):>8}  {bar}"
-
-
-def _round(power: int) -> str:
-    """A power of two of bytes."""
-    unit, bytes_ = next((u, b) for u, b in (("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)) if power >= b)
-    return f"{power // bytes_} {unit}"
+        yield f"from {whole_size(each.least):>7}  {each.modules:>5}  {size(each.bytes):>8}  {bar}"
 
 
 def _shares(table: Mapping[str, Share], total: int) -> Iterator[str]:

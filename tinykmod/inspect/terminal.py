@@ -83,6 +83,12 @@ def size(count: int) -> str:
     return f"{count / (1 << 30):.2f} GiB"
 
 
+def whole_size(power: int) -> str:
+    """A power of two of bytes: `512 B`, `4 KiB`, `1 MiB`."""
+    unit, bytes_ = next((u, b) for u, b in (("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)) if power >= b)
+    return f"{power // bytes_} {unit}"
+
+
 def plural(count: int, thing: str) -> str:
     """`1 module`, `2 modules`."""
     return f"{count} {thing}{'' if count == 1 else 's'}"
