@@ -38,7 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    file = Path(args.module) if is_module_file(args.module) else None
+    is_file = is_module_file(args.module) or ("/" in args.module and Path(args.module).is_file())
+    file = Path(args.module) if is_file else None
     if file is None and re.search(r"\.ko(\.\w+)?$", args.module):
         raise TinykmodError(args.module, "no such file")
     machine = _machine(args)

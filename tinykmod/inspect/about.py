@@ -97,6 +97,11 @@ class About:
     state: State | None = None
     load: list[Load] = field(default_factory=list)
 
+    @property
+    def kernel(self) -> str:
+        """The release of the kernel that it is looked at for: the tree's, else the one that it was built for."""
+        return self.release or next(iter(self.value("vermagic").split()), "")
+
     def values(self, key: str) -> list[str]:
         """All values of one key of .modinfo."""
         return [value for name, value in self.fields if name == key]
@@ -150,7 +155,9 @@ class Inspector:
         raw = path.read_bytes()
         elf = read_elf(decompress(raw, str(path)), str(path))
         file = path.absolute()
-        module = Module(module_name(path.name), str(file), len(raw), elf, compression(raw))
+        # The kernel goes by what was linked in, whatever the file is called.
+        told = next((value for key, value in elf.modinfo if key == "name"), path.name)
+        module = Module(module_name(told), str(file), len(raw), elf, compression(raw))
         if self.known is not None:
             needs = self.known.files.needs(module.name)
             if needs is not None and Path(needs.path).exists() and path.samefile(needs.path):
@@ -254,7 +261,7 @@ class Inspector:
         if self.machine is not None:
             about.running = self.machine.release
             # Another kernel's devices are the same, but not its modules.
-            if self.known is None or self.machine.release == self.known.release:
+            if self.machine.release == about.kernel:
                 live = self.machine.live(about.name)
                 about.state = self.machine.modules.get(about.name)
                 if about.state is None and live is not None:
@@ -346,7 +353,7 @@ class Inspector:
             near = nearest(request.replace("-", "_"), files.names())
             what = "no module or alias of this name"
         told = f"; nearest: {', '.join(near)}" if near else ""
-        raise TinykmodError(request, f"{what} in {self.known.release}{told}")
+        raise TinykmodError(request or "''", f"{what} in {self.known.release}{told}")
 
 
 def _modprobe(known: Known, kernel: Path) -> Modprobe:

@@ -64,7 +64,9 @@ def _itself(about: About, out: Page) -> None:
     """What its file tells."""
     source = about.value("srcversion")
     out.add("version", (about.value("version") or "none") + (f" (srcversion {source})" if source else ""))
-    out.add("vermagic", about.value("vermagic").strip() or "none")
+    vermagic = about.value("vermagic").strip()
+    other = bool(vermagic and about.release) and vermagic.split()[0] != about.release
+    out.add("vermagic", (vermagic or "none") + (f" (which is not the tree's {about.release})" if other else ""))
     out.add("license", about.value("license") or "none: it taints the kernel, and gets no GPL-only symbol")
     out.add("author", ", ".join(about.values("author")))
     signed = about.signature
@@ -81,8 +83,8 @@ def _itself(about: About, out: Page) -> None:
 def _state(about: About) -> str:
     if about.running is None:
         return "not known: no system was looked at"
-    if about.tree and about.running != about.release:
-        return f"not known: {about.running} is running, not {about.release}"
+    if about.running != about.kernel:
+        return f"not known: {about.running} is running, not {about.kernel or 'what it was built for'}"
     state = about.state
     if state is None:
         return "not loaded"
@@ -169,7 +171,7 @@ def _aliases(about: About, room: int) -> Iterator[str]:
             rest = len(aliases) - EXAMPLES
             yield from aliases[:EXAMPLES]
             if rest > 0:
-                yield f"and {rest} more of {bus}"
+                yield f"and {rest} more ({bus})"
         else:
             yield shown(aliases, 2 * room - 20)
 

@@ -34,7 +34,8 @@ def draw(stats: Statistics) -> str:
     )
     picture = Picture("stats", told, WIDTH, 2 * _TITLE + _SIZES + 26 + _MAP)
     where = "on disk" if stats.tree else "in memory"
-    heading = f"{plural(len(stats.modules), 'module')} of {stats.release}, {size(stats.total)} {where}, by size; a bar goes up to the next one's"
+    total = f"{plural(len(stats.modules), 'module')} of {stats.release}, {size(stats.total)} {where}"
+    heading = f"{total}, by size; a bar goes up to the next one's"
     _title(picture, 0, heading)
     _histogram(picture, stats.sizes)
     _title(picture, _TITLE + _SIZES + 26, "by class; each area is a module's size")
