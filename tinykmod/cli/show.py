@@ -69,16 +69,17 @@ def _machine(args: argparse.Namespace) -> Machine | None:
 
 def _known(args: argparse.Namespace, root: Path, file: Path | None) -> Known | None:
     """The tree that is meant; None for a file that is in none, where there is none else to look in."""
-    release = args.release
-    if file is not None and (args.root, release) == (Path("/"), None) and (around := tree_around(file)) is not None:
+    release, shown = args.release, args.root
+    if file is not None and (shown, release) == (Path("/"), None) and (around := tree_around(file)) is not None:
         root, release = around
+        shown = root
     try:
-        release = roots.release_below(root, release, args.root)
+        release = roots.release_below(root, release, shown)
     except TinykmodError:
         if file is None or args.release is not None:
             raise
         return None
-    return Known(root, release, args.config, counter("reading modules"))
+    return Known(root, release, args.config, counter("reading modules"), shown)
 
 
 def _print(args: argparse.Namespace, inspector: Inspector, abouts: list[About]) -> None:

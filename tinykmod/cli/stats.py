@@ -60,13 +60,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _tree(root: Path, release: str | None, shown: Path) -> Statistics:
     release = roots.release_below(root, release, shown)
-    return of_tree(root, release, counter(f"reading modules of {release}"))
+    stats = of_tree(root, release, counter(f"reading modules of {release}"))
+    stats.tree = roots.told(stats.tree, root, shown)
+    return stats
 
 
 def _against(root: Path, word: str, shown: Path) -> Statistics:
     if "/" not in word:
         return _tree(root, word, shown)
-    return _tree(*tree_at(Path(word)), Path(word))
+    root, release = tree_at(Path(word))
+    return _tree(root, release, root)
 
 
 def _running(args: argparse.Namespace, root: Path) -> Statistics:

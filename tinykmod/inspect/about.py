@@ -44,7 +44,7 @@ class Around(NamedTuple):
 
     module: str  # as written: a name, a pattern, an alias
     kind: str  # pre, post or weak
-    where: Where | None  # in modprobe.d; None: a module says so itself
+    where: str  # in modprobe.d, FILE:LINE; empty: a module says so itself
 
 
 class Said(NamedTuple):
@@ -224,7 +224,7 @@ class Inspector:
             module.name,
             found.alias,
             self.known.release if self.known is not None else "",
-            str(self.known.directory) if self.known is not None else "",
+            self.known.told(self.known.directory) if self.known is not None else "",
             module.path,
             False,
             list(module.elf.modinfo),
@@ -250,7 +250,7 @@ class Inspector:
         assert self.known is not None
         fields = self.known.builtin_modinfo.get(found.name, [])
         about = About(
-            found.name, found.alias, self.known.release, str(self.known.directory), "", True, list(fields)
+            found.name, found.alias, self.known.release, self.known.told(self.known.directory), "", True, list(fields)
         )
         self._surroundings(about, found)
         return about
@@ -273,7 +273,7 @@ class Inspector:
             about.firmware = dict.fromkeys(about.values("firmware"))
             return
         about.needed_by = self.known.files.users(about.name)
-        about.firmware = dict(_firmware(self.known.root, self.known.release, about.values("firmware")))
+        about.firmware = dict(_firmware(self.known, about.values("firmware")))
         about.deps, about.deps_of = list(self._deps(about)), list(self._deps_of(about))
         about.config = list(self._said(about))
         about.load = list(self._load(found, about))
@@ -298,9 +298,9 @@ class Inspector:
         for weak in self.known.config.weakdeps:
             yield weak, [("weak", word) for word in weak.weak]
 
-    def _where(self, where: Where) -> Where | None:
+    def _where(self, where: Where) -> str:
         assert self.known is not None
-        return None if where.file in self.known.own else where
+        return "" if where.file in self.known.own else self.known.told(str(where))
 
     def _said(self, about: About) -> Iterator[Said]:
         """The statements of modprobe.d and of the kernel command line that are about the module."""
@@ -316,7 +316,7 @@ class Inspector:
             *(item for item in config.weakdeps if glob(encoded(item.module), name) and self._where(item.where)),
         ]
         for item in sorted(statements, key=lambda item: (item.where.file.name, item.where.line)):
-            yield Said(str(item.where), _spelled(item, item in config.removes))
+            yield Said(self._where(item.where), _spelled(item, item in config.removes))
         for module, text in on_command_line(self._command_line):
             if module == about.name:
                 yield Said("kernel command line", f"{module}.{text}")
@@ -367,11 +367,11 @@ def _modprobe(known: Known, kernel: Path) -> Modprobe:
     )
 
 
-def _firmware(root: Path, release: str, names: Iterable[str]) -> Iterator[tuple[str, str | None]]:
-    places = firmware.search(root, release)
+def _firmware(known: Known, names: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+    places = firmware.search(known.root, known.release)
     for name in dict.fromkeys(names):
         files = list(firmware.collect({"": [name]}, places, {}).files.values())
-        yield name, str(files[0].file) if files else None
+        yield name, known.told(files[0].file) if files else None
 
 
 def _spelled(item: Alias | Options | Blacklist | Command | Softdep | Weakdep, removes: bool) -> str:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tinykmod.errors import TinykmodError
+from tinykmod.inspect.roots import told
 from tinykmod.kmod import depmod
 from tinykmod.kmod.config import Softdep, Weakdep, Where, parse_softdep, read_config
 from tinykmod.kmod.lookup import ModuleFiles
@@ -18,7 +19,8 @@ from tinykmod.modules.tree import Module, read_modules, read_tree, tree_of
 class Known:
     """The modules of RELEASE below ROOT with the configuration there, or that in CONFIG.
 
-    Where depmod has not been, what it would write is made of all the modules; progress is read_tree()'s then.
+    Where depmod has not been, what it would write is made of all the modules; progress is read_tree()'s then. SHOWN is
+    what ROOT was opened for, as roots.told() has it.
     Raises TinykmodError, OSError.
     """
 
@@ -28,8 +30,10 @@ class Known:
         release: str,
         config: Sequence[Path] | None = None,
         progress: Callable[[int, int], None] | None = None,
+        shown: Path | None = None,
     ) -> None:
         self.root = root
+        self.shown = shown or root
         self.release = release
         self.directory = module_directory(root.absolute(), release)
         self.files = ModuleFiles(self.directory)
@@ -45,6 +49,10 @@ class Known:
         self.config = read_config(root, paths=config)
         for module in tree.modules:
             self.add_own(module)
+
+    def told(self, path: str | Path) -> str:
+        """How a user knows a file of the tree or its root."""
+        return told(path, self.root, self.shown)
 
     def add_own(self, module: Module) -> None:
         """Have the configuration hold the softdeps and weakdeps of a module, as depmod would list them."""

@@ -222,5 +222,5 @@ def _call(step: Load) -> str:
         case "builtin":
             return f"{step.name} is built in"
         case "init_module":
-            return f'init_module({step.what}, decompressed, "{step.parameters}")'
+            return f'init_module({step.what} unpacked, "{step.parameters}")'
     return f'finit_module({step.what}, "{step.parameters}", {step.flags})'

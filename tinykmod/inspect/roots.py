@@ -44,6 +44,12 @@ def opened(path: Path) -> Iterator[Path]:
         yield root
 
 
+def told(path: str | Path, root: Path, shown: Path) -> str:
+    """How a user knows a file below ROOT, which was opened for SHOWN: `IMAGE:/lib/modules/...` for an image."""
+    text, top = str(path), str(root.absolute())
+    return text if root == shown or not text.startswith(f"{top}/") else f"{shown}:{text.removeprefix(top)}"
+
+
 def release_below(root: Path, wanted: str | None, shown: Path) -> str:
     """The kernel release that is meant: WANTED, else the running kernel's if ROOT has its modules, else the only one.
 

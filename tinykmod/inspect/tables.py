@@ -13,7 +13,7 @@ _BAR = 24
 def page(stats: Statistics, columns: int | None = None, bold: bool | None = None) -> str:
     """The tables of one tree."""
     out = Page(columns, bold)
-    builtin = f", {stats.builtin} more built into the kernel"
+    builtin = f", {stats.builtin} more built into the kernel" if stats.builtin else ""
     out.title(f"{stats.release}: {plural(len(stats.modules), 'module')}{builtin}")
     out.add("tree", stats.tree)
     _sizes(out, stats, "on disk")

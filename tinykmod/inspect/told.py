@@ -57,7 +57,7 @@ def need(each: Need) -> dict[str, Any]:
 
 
 def _around(each: Around) -> dict[str, Any]:
-    return {"module": each.module, "kind": each.kind, "where": str(each.where) if each.where else None}
+    return {"module": each.module, "kind": each.kind, "where": each.where or None}
 
 
 def _device(each: Served) -> dict[str, Any]:
