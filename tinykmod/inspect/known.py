@@ -19,8 +19,8 @@ from tinykmod.modules.tree import Module, read_modules, read_tree, tree_of
 class Known:
     """The modules of RELEASE below ROOT with the configuration there, or that in CONFIG.
 
-    Where depmod has not been, what it would write is made of all the modules; progress is read_tree()'s then. SHOWN is
-    what ROOT was opened for, as roots.told() has it.
+    Where depmod has not been, what it would write is made of all the modules; progress is read_tree()'s then. SHOWN
+    is what ROOT was opened for, as roots.told() has it.
     Raises TinykmodError, OSError.
     """
 

@@ -61,7 +61,7 @@ class Statistics:
     tree: str
     modules: dict[str, Share] = field(default_factory=dict)  # name -> 1 and its bytes; in memory for loaded ones
     builtin: int = 0
-    memory: Memory = field(default_factory=lambda: Memory(0, 0))
+    memory: dict[str, Memory] = field(default_factory=dict)  # name -> what it takes once it is loaded
     sizes: list[Bin] = field(default_factory=list)
     classes: dict[str, Share] = field(default_factory=dict)  # one of several classes counts in each
     kinds: dict[str, str] = field(default_factory=dict)  # name -> the first of its classes
@@ -79,6 +79,12 @@ class Statistics:
     def total(self) -> int:
         """Bytes of all modules."""
         return sum(share.bytes for share in self.modules.values())
+
+    @property
+    def total_memory(self) -> Memory:
+        """That of all modules."""
+        every = self.memory.values()
+        return Memory(sum(each.core for each in every), sum(each.init for each in every))
 
     def largest(self) -> list[tuple[str, int]]:
         """The modules by their bytes, the largest first."""
@@ -109,7 +115,7 @@ def of_tree(root: Path, release: str, progress: Callable[[int, int], None] | Non
     modules = [each.module for each in read]
     out = Statistics(release, str(directory), {module.name: Share(1, module.size) for module in modules})
     out.builtin = len(set(tree_of(directory, release, [], b"").builtin))
-    out.memory = Memory(sum(each.memory.core for each in read), sum(each.memory.init for each in read))
+    out.memory = {each.module.name: each.memory for each in read}
     out.sizes = _bins(module.size for module in modules)
     classes = {module.name: classes_of(module) for module in modules}
     _classes(out, classes)
@@ -162,7 +168,7 @@ def told(stats: Statistics) -> dict[str, Any]:
         "modules": len(stats.modules),
         "builtin": stats.builtin,
         "bytes": stats.total,
-        "memory": stats.memory._asdict(),
+        "memory": stats.total_memory._asdict(),
         "sizes": [each._asdict() for each in stats.sizes],
         "median": stats.quantile(0.5) if stats.modules else None,
         "module_sizes": {name: share.bytes for name, share in stats.modules.items()},

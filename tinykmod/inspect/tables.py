@@ -17,7 +17,8 @@ def page(stats: Statistics, columns: int | None = None, bold: bool | None = None
     out.title(f"{stats.release}: {plural(len(stats.modules), 'module')}{builtin}")
     out.add("tree", stats.tree)
     _sizes(out, stats, "on disk")
-    out.add("in memory", f"{size(stats.memory.core)} if all were loaded, and {size(stats.memory.init)} to initialise")
+    memory = stats.total_memory
+    out.add("in memory", f"{size(memory.core)} if all were loaded, and {size(memory.init)} to initialise")
     out.add("class", list(_shares(stats.classes, stats.total)))
     out.add("directory", list(_shares(stats.directories, stats.total)))
     out.add("compressed", [f"{name}: {plural(share.modules, 'module')}" for name, share in stats.compression.items()])
@@ -51,49 +52,52 @@ def comparison(one: Statistics, other: Statistics, columns: int | None = None, b
     out.add("modules", _change(len(one.modules), len(other.modules)))
     out.add("built in", _change(one.builtin, other.builtin))
     out.add("on disk", _change(one.total, other.total, sizes=True))
-    out.add("in memory", _change(one.memory.core, other.memory.core, sizes=True))
+    out.add("in memory", _change(one.total_memory.core, other.total_memory.core, sizes=True))
     tables = (("class", one.classes, other.classes), ("directory", one.directories, other.directories))
     for label, before, after in tables:
-        rows = [(name, before.get(name, Share(0, 0)), after.get(name, Share(0, 0))) for name in {**before, **after}]
-        rows.sort(key=lambda row: -abs(row[2].modules - row[1].modules))
-        width = max((len(name) for name, *_ in rows), default=0)
-        out.add(label, [
-            f"{name:<{width}}  {a.modules:>5} -> {b.modules:>5}  {size(a.bytes):>9} -> {size(b.bytes):>9}"
-            for name, a, b in rows[:MOST]
-        ])  # fmt: skip
+        counts = {name: [each[name].modules if name in each else 0 for each in (before, after)]
+                  for name in {**before, **after}}  # fmt: skip
+        changed = [name for name, (a, b) in sorted(counts.items(), key=_by_change) if a != b]
+        width = max(map(len, changed), default=0)
+        rows = [f"{name:<{width}}  {_change(*counts[name])}" for name in changed[:MOST]]
+        out.add(label, rows or "the same")
     _lists(out, one, other)
     return str(out)
 
 
 def compared(one: Statistics, other: Statistics) -> dict[str, object]:
     """What --json prints of a comparison, besides both."""
-    gone, come, stayed = _names(one, other)
-    moved = one.builtin, other.builtin
-    return {
-        "removed": gone, "added": come, "builtin": list(moved),
-        "changed": {name: [one.modules[name].bytes, other.modules[name].bytes] for name in stayed},
-    }  # fmt: skip
+    gone, come, change = _names(one, other)
+    return {"removed": gone, "added": come, "memory_change": change}
 
 
-def _names(one: Statistics, other: Statistics) -> tuple[list[str], list[str], list[str]]:
-    """The modules that are in the first only, in the second only, and in both but of another size."""
-    both = [name for name in one.modules if name in other.modules]
+def _names(one: Statistics, other: Statistics) -> tuple[list[str], list[str], dict[str, int]]:
+    """The modules that are in the first only, in the second only, and of those in both that take more or less memory
+    by how many bytes. The files' sizes say less: one of the trees may be compressed."""
+    both = {name: other.memory[name].core - one.memory[name].core for name in one.memory if name in other.memory}
     return (
         sorted(one.modules.keys() - other.modules.keys()),
         sorted(other.modules.keys() - one.modules.keys()),
-        [name for name in both if one.modules[name] != other.modules[name]],
+        {name: change for name, change in both.items() if change},
     )
 
 
 def _lists(out: Page, one: Statistics, other: Statistics) -> None:
-    gone, come, stayed = _names(one, other)
+    gone, come, change = _names(one, other)
     for label, names in (("only first", gone), ("only second", come)):
         out.add(label, f"{len(names)}: {shown(names, 3 * out.room - 30)}" if names else "none")
-    change = {name: other.modules[name].bytes - one.modules[name].bytes for name in stayed}
     for label, sign in (("grown most", 1), ("shrunk most", -1)):
-        most = sorted((name for name in stayed if sign * change[name] > 0), key=lambda name: -sign * change[name])
-        sizes = [(name, one.modules[name].bytes, other.modules[name].bytes) for name in most[: MOST // 2]]
-        out.add(label, [f"{name}: {size(before)} -> {size(after)}" for name, before, after in sizes])
+        most = sorted((name for name in change if sign * change[name] > 0), key=lambda name: -abs(change[name]))
+        out.add(label, [
+            f"{name}: {size(one.memory[name].core)} -> {size(other.memory[name].core)} in memory"
+            for name in most[: MOST // 2]
+        ])  # fmt: skip
+
+
+def _by_change(row: tuple[str, Sequence[int]]) -> tuple[int, str]:
+    """For the greatest change to come first."""
+    name, (before, after) = row
+    return -abs(after - before), name
 
 
 def _sizes(out: Page, stats: Statistics, where: str) -> None:
