@@ -102,7 +102,7 @@ def test_the_load_order_is_modprobes(kernel: Kernel, depmod_root: Path, tmp_path
     assert read is not None
     several = {item.module for item in read.config.softdeps if
                sum(other.module == item.module for other in read.config.softdeps) > 1}  # fmt: skip
-    names = sorted(set(read.files.names()[::60]) | set("nvme iwlmvm usb_storage ext4 cfg80211 virtio_blk".split()))
+    names = sorted(set(read.files.names()[::80]) | set("nvme iwlmvm usb_storage ext4 cfg80211 virtio_blk".split()))
     compared = 0
     for name in names:
         words = ["modprobe", "-D", "-C", empty, "-d", depmod_root, "-S", kernel.release, name]
@@ -120,13 +120,13 @@ def test_the_load_order_is_modprobes(kernel: Kernel, depmod_root: Path, tmp_path
         if not several & {step.name for step in about.load}:
             assert ours[0] == list(dict.fromkeys(line.rstrip() for line in printed.stdout.splitlines())), name
             compared += 1
-    assert compared > 60
+    assert compared > 50
 
 
 def test_no_line_is_wider_than_a_narrow_terminal(kernel: Kernel, depmod_root: Path) -> None:
     inspector = Inspector(Known(depmod_root, kernel.release, []), None)
     assert inspector.known is not None
-    for name in [*inspector.known.files.names()[::50], "amdgpu", "iwlwifi", "usbcore"]:
+    for name in [*inspector.known.files.names()[::100], "amdgpu", "iwlwifi", "usbcore"]:
         for columns in 80, 60:
             text = page(inspector.about(Found(name)), columns, bold=False)
             for line in text.splitlines():
@@ -205,7 +205,8 @@ def test_a_file_beside_the_tree(root: Path, tmp_path: Path, capsys: pytest.Captu
     found = shown_json(file, "-b", root, capsys=capsys)
     assert (found["name"], found["file"]) == ("foo", str(file))
     assert [step["what"] for step in found["load"]] == [
-        "kernel/lib/base.ko", "kernel/lib/lib-foo.ko", "kernel/drivers/baz.ko.gz", "kernel/crypto/crc_fast.ko", str(file)
+        "kernel/lib/base.ko", "kernel/lib/lib-foo.ko", "kernel/drivers/baz.ko.gz", "kernel/crypto/crc_fast.ko",
+        str(file),
     ]  # fmt: skip
     assert "vermagic    6.0.1 SMP (which is not the tree's 6.0.0-test)" in show(file, "-b", root, capsys=capsys)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,7 +83,15 @@ class ModuleFiles:
 
     def users(self, name: str) -> list[str]:
         """The modules that need a module, themselves or through others, by name. NAME is normalised."""
-        return [entry.key for entry in self._index(_DEP).entries() if name in self._line(entry.value).modules]
+        return self._users.get(name, [])
+
+    @cached_property
+    def _users(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for entry in self._index(_DEP).entries():
+            for needed in self._line(entry.value).modules:
+                found.setdefault(needed, []).append(entry.key)
+        return found
 
     def names(self) -> list[str]:
         """Every module, what the kernel itself holds included."""
