@@ -39,7 +39,7 @@ tree        {root}/lib/modules/6.0.0-test
 class       storage: imports add_disk
 version     2.1
 vermagic    6.0.0-test SMP mod_unload
-license     GPL
+license     GPL; built outside of the kernel, which it taints
 author      A. Nother
 signature   none
 size        {size} on disk; 0 B in memory, 0 B more while it initialises
@@ -55,7 +55,7 @@ softdeps    pre: baz ({root}/etc/modprobe.d/test.conf:5)
             pre: crc-fast
             post: bar
 weakdeps    weak: baz
-asked for   before bar
+wanted      before bar
 aliases     pci:v00001234d00000001sv*sd*bc*sc*i*
             pci:v00001234d0000FF0[0-7]sv*sd*bc*sc*i*
             char-major-10-99
@@ -165,8 +165,28 @@ def test_symbols_that_nobody_has_are_named(root: Path, capsys: pytest.CaptureFix
     (root / "boot").mkdir()
     (root / "boot" / f"System.map-{RELEASE}").write_text("0 R __ksymtab_printk\n0 R __ksymtab_other\n")
     found = shown_json("foo", "-b", root, capsys=capsys)
-    assert (found["unknown_symbols"], found["kernel_symbols"]) == (["add_disk"], ["printk"])
+    assert found["wrong_symbols"] == {"unknown": ["add_disk"], "other_crc": [], "gpl_only": []}
+    assert found["kernel_symbols"] == ["printk"]
     assert "unknown to this kernel and its modules: add_disk\n" in show("foo", "-b", root, capsys=capsys)
+
+
+def test_a_driver_that_was_built_for_another_kernel(
+    kernel: Kernel, depmod_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By Debian's kernel image, which has the CRCs, and who may use what."""
+    boot = depmod_root / "boot" / f"vmlinuz-{kernel.release}"
+    boot.parent.mkdir(exist_ok=True)
+    if not boot.exists():
+        boot.symlink_to(kernel.vmlinuz)
+    file = tmp_path / "mine.ko"
+    imports = {"_printk": 1, "no_such_symbol": 2, "nvme_start_ctrl": 3, "__this_module": None}
+    file.write_bytes(make_ko([("license", "Proprietary")], imports=imports))
+    found = shown_json(file, "-b", depmod_root, capsys=capsys)["wrong_symbols"]
+    assert found == {
+        "unknown": ["no_such_symbol"], "other_crc": ["_printk", "nvme_start_ctrl"], "gpl_only": ["nvme_start_ctrl"],
+    }  # fmt: skip
+    out = show(file, "-b", depmod_root, capsys=capsys)
+    assert "GPL-only, which its license does not get: nvme_start_ctrl\n" in out
 
 
 def test_the_tree_and_the_reverse(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -350,7 +370,7 @@ def seen_on_a_terminal(root: Path, **environment: str) -> str:
 def test_bold_and_width_on_a_terminal(root: Path) -> None:
     text = seen_on_a_terminal(root)
     assert "\033[1mfoo\033[m - Driver of the Foo\r\n" in text
-    assert "\033[1mlicense\033[m     GPL\r\n" in text
+    assert "\033[1mversion\033[m     2.1\r\n" in text
     assert "parameters\033[m  depth (uint): How many of them, at most 64\r\n" in text
     assert "\033" not in seen_on_a_terminal(root, NO_COLOR="1")
     assert "\033" not in seen_on_a_terminal(root, TERM="dumb")

@@ -11,12 +11,16 @@ from typing import NamedTuple, NoReturn
 from tinykmod.errors import TinykmodError
 from tinykmod.image import firmware, kernel_config
 from tinykmod.inspect.devices import Machine, Served, State, by_bus, served
+from tinykmod.inspect.elf_object import ElfObject
 from tinykmod.inspect.known import Known
+from tinykmod.inspect.memory import Memory, memory
 from tinykmod.inspect.nearest import nearest, nearest_aliases
 from tinykmod.inspect.params import Parameter, parameters
+from tinykmod.inspect.symbols import Export, is_gpl_compatible, module_exports
 from tinykmod.kmod.commandline import blacklisted
 from tinykmod.kmod.commandline import parameters as on_command_line
 from tinykmod.kmod.config import Alias, Blacklist, Command, Options, Softdep, Weakdep, Where
+from tinykmod.kmod.depmod import PROVIDED
 from tinykmod.kmod.glob import glob
 from tinykmod.kmod.lookup import ALIASES, Needs
 from tinykmod.kmod.modinfo import Field
@@ -26,7 +30,6 @@ from tinykmod.kmod.signature import Signature, read_signature
 from tinykmod.kmod.system import MODULE_INIT_COMPRESSED_FILE
 from tinykmod.modules.classes import Evidence, evidence
 from tinykmod.modules.compression import compression, decompress
-from tinykmod.modules.sections import Memory, memory, read_sections
 from tinykmod.modules.tree import Module, read_elf
 
 
@@ -37,6 +40,14 @@ class Need(NamedTuple):
     symbols: tuple[str, ...]  # that the one above it imports from it
     needs: tuple[Need, ...] = ()
     again: bool = False  # it was there before, with what it needs
+
+
+class WrongSymbols(NamedTuple):
+    """The symbols for which the kernel would refuse a module that was not built with it."""
+
+    unknown: tuple[str, ...]  # nothing exports them
+    other_crc: tuple[str, ...]  # exported in another version
+    gpl_only: tuple[str, ...]  # which its license does not get
 
 
 class Around(NamedTuple):
@@ -81,10 +92,10 @@ class About:
     unpacked: int | None = None
     memory: Memory | None = None
     signature: Signature | None = None
-    exports: list[str] = field(default_factory=list)
+    exports: list[Export] = field(default_factory=list)
     needs: list[Need] = field(default_factory=list)
     kernel_symbols: list[str] = field(default_factory=list)
-    unknown_symbols: list[str] = field(default_factory=list)
+    wrong_symbols: WrongSymbols | None = None
     needed_by: list[str] = field(default_factory=list)
     parameters: list[Parameter] = field(default_factory=list)
     deps: list[Around] = field(default_factory=list)
@@ -232,19 +243,43 @@ class Inspector:
             module.compression or compression(raw),
             len(raw),
             len(image),
-            memory(read_sections(image, str(file))),
+            memory(ElfObject(image, str(file)).sections),
             read_signature(image, str(file)),
-            list(module.elf.exports),
+            list(module_exports(module, image, str(file)).values()),
         )
         about.needs = list(self.tree(module))
         from_modules = {symbol for need in about.needs for symbol in need.symbols}
         rest = [symbol for symbol in module.elf.imports if symbol not in from_modules]
-        if self.known is not None and self.known.kernel_symbols is not None:
-            known = self.known.kernel_symbols
-            about.unknown_symbols = [name for name in rest if name not in known and name not in module.elf.weak]
-        about.kernel_symbols = [symbol for symbol in rest if symbol not in about.unknown_symbols]
+        # What was built with the kernel was linked with it: then its image, which takes a second, is not looked into.
+        if about.value("intree") != "Y":
+            about.wrong_symbols = self._wrong(module, about)
+        unknown = about.wrong_symbols.unknown if about.wrong_symbols is not None else ()
+        about.kernel_symbols = [symbol for symbol in rest if symbol not in unknown]
         self._surroundings(about, found)
         return about
+
+    def _wrong(self, module: Module, about: About) -> WrongSymbols | None:
+        """None where it is not known what the kernel itself exports."""
+        if self.known is None or self.known.kernel.source is None:
+            return None
+        exports: dict[str, Export | None] = {**dict.fromkeys(PROVIDED), **self.known.kernel.exports}
+        gpl = is_gpl_compatible(about.values("license"))
+        for other in self.known.modules([need.name for need in about.needs]):
+            path = self.known.directory / other.path
+            exports |= module_exports(other, decompress(path.read_bytes(), str(path)), str(path))
+        imports = module.elf.imports
+        wrong: tuple[list[str], list[str], list[str]] = [], [], []
+        for symbol, crc in imports.items():
+            export = exports.get(symbol)
+            if symbol not in exports:
+                if symbol not in module.elf.weak:
+                    wrong[0].append(symbol)
+            elif export is not None:
+                if None not in (crc, export.crc) and crc != export.crc:
+                    wrong[1].append(symbol)
+                if export.gpl_only and not gpl:
+                    wrong[2].append(symbol)
+        return WrongSymbols(*map(tuple, wrong))
 
     def _builtin(self, found: Found) -> About:
         assert self.known is not None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tinykmod.errors import TinykmodError
 from tinykmod.inspect.roots import told
+from tinykmod.inspect.symbols import KernelExports, kernel_exports
 from tinykmod.kmod import depmod
 from tinykmod.kmod.config import Softdep, Weakdep, Where, parse_softdep, read_config
 from tinykmod.kmod.lookup import ModuleFiles
@@ -82,12 +83,9 @@ class Known:
         return path.removeprefix(f"{self.directory}/")
 
     @cached_property
-    def kernel_symbols(self) -> dict[str, int | None] | None:
-        """What the kernel itself exports, by its System.map; None where that is not there, or empty as Debian's."""
-        for path in (self.root / f"boot/System.map-{self.release}", self.directory / "System.map"):
-            if path.is_file() and (found := depmod.read_system_map(path)).crcs:
-                return depmod.exported(found)
-        return None
+    def kernel(self) -> KernelExports:
+        """What the kernel itself exports, as far as that is known."""
+        return kernel_exports(self.root, self.release, self.directory)
 
     @cached_property
     def builtin_modinfo(self) -> dict[str, list[tuple[str, str]]]:

@@ -7,12 +7,19 @@ from collections.abc import Iterator, Sequence
 from tinykmod.inspect.about import About, Around, Load, Need
 from tinykmod.inspect.devices import Served
 from tinykmod.inspect.params import Parameter
+from tinykmod.inspect.symbols import Export
 from tinykmod.inspect.terminal import Page, plural, shown, size
 
 #: Lines of a list that may be long; --json has all of it.
 MOST = 6
 #: Aliases of one bus that are shown.
 EXAMPLES = 3
+#: Of the fields of WrongSymbols.
+WRONG = (
+    "unknown to this kernel and its modules",
+    "in another version than they are exported (CRC)",
+    "GPL-only, which its license does not get",
+)
 #: Documentation/admin-guide/tainted-kernels.rst, as far as modules have them.
 TAINTS = {
     "P": "proprietary", "O": "out of tree", "F": "forced", "C": "staging", "E": "unsigned", "K": "live patch",
@@ -42,7 +49,7 @@ def page(about: About, columns: int | None = None, bold: bool | None = None) -> 
         out.add("needed by", _needed_by(about, out.room))
     out.add("softdeps", list(_deps(about.deps, ("pre", "post"))))
     out.add("weakdeps", list(_deps(about.deps, ("weak",))))
-    out.add("asked for", list(_deps_of(about.deps_of)))
+    out.add("wanted", list(_deps_of(about.deps_of)))
     out.add("aliases", list(_aliases(about, out.room)))
     out.add("devices", list(_devices(about)))
     out.add("firmware", list(_firmware(about)))
@@ -67,7 +74,8 @@ def _itself(about: About, out: Page) -> None:
     vermagic = about.value("vermagic").strip()
     other = bool(vermagic and about.release) and vermagic.split()[0] != about.release
     out.add("vermagic", (vermagic or "none") + (f" (which is not the tree's {about.release})" if other else ""))
-    out.add("license", about.value("license") or "none: it taints the kernel, and gets no GPL-only symbol")
+    foreign = "" if about.value("intree") == "Y" else "; built outside of the kernel, which it taints"
+    out.add("license", f"{', '.join(about.values('license')) or 'none, and so no GPL-only symbol'}{foreign}")
     out.add("author", ", ".join(about.values("author")))
     signed = about.signature
     key = f", key {signed.key.hex(':').upper()}" if signed is not None else ""
@@ -76,8 +84,18 @@ def _itself(about: About, out: Page) -> None:
     unpacked = f" ({about.compression}, {size(about.unpacked)} unpacked)" if about.compression else ""
     memory = f"{size(about.memory.core)} in memory, {size(about.memory.init)} more while it initialises"
     out.add("size", f"{size(about.size)} on disk{unpacked}; {memory}")
-    if about.exports:
-        out.add("exports", f"{plural(len(about.exports), 'symbol')}: {shown(about.exports, out.room - 16)}")
+    out.add("exports", _exports(about.exports, out.room))
+    out.add("imports of", " ".join(about.values("import_ns")))
+
+
+def _exports(exports: Sequence[Export], room: int) -> str:
+    if not exports:
+        return ""
+    gpl = sum(each.gpl_only is True for each in exports)
+    namespaces = sorted({each.namespace for each in exports if each.namespace})
+    kinds = [f"{gpl} of them GPL-only"] * bool(gpl) + [f"in namespace {' '.join(namespaces)}"] * bool(namespaces)
+    begin = ", ".join([plural(len(exports), "symbol"), *kinds])
+    return f"{begin}: {shown([each.name for each in exports], 2 * room - len(begin) - 8)}"
 
 
 def _state(about: About) -> str:
@@ -111,9 +129,10 @@ def _parameter(each: Parameter) -> str:
 def _needs(about: About, room: int) -> Iterator[str]:
     kernel = plural(len(about.kernel_symbols), "symbol")
     source = f"{kernel} of the kernel itself" if about.tree else f"{kernel}, and no tree to find them in"
-    if about.unknown_symbols:
-        unknown = shown(about.unknown_symbols, room - 40)
-        yield f"unknown to this kernel and its modules: {unknown}"
+    if about.wrong_symbols is not None:
+        for symbols, what in zip(about.wrong_symbols, WRONG, strict=True):
+            if symbols:
+                yield f"{what}: {shown(symbols, 2 * room - len(what) - 4)}"
     if not about.needs:
         yield f"no module; {source}"
         return

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from tinykmod.errors import TinykmodError
 from tinykmod.image import firmware
 from tinykmod.inspect.devices import State, by_bus
+from tinykmod.inspect.elf_object import ElfObject
+from tinykmod.inspect.memory import Memory, memory
 from tinykmod.kmod.depends import resolve
 from tinykmod.kmod.signature import MAGIC
 from tinykmod.modules.classes import driver_class
@@ -20,7 +22,6 @@ from tinykmod.modules.compression import compression, decompress
 from tinykmod.modules.directory import module_directory
 from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.files import ModuleFile, find_modules
-from tinykmod.modules.sections import Memory, memory, read_sections
 from tinykmod.modules.tree import Module, read_elf, tree_of
 
 #: What a module is counted as that is of no class.
@@ -209,7 +210,7 @@ def _read(directory: Path, files: Sequence[ModuleFile]) -> list[_Read]:
         raw = path.read_bytes()
         image = decompress(raw, str(path))
         module = Module(file.name, file.path, len(raw), read_elf(image, str(path)), compression(raw))
-        found.append(_Read(module, memory(read_sections(image, str(path))), image.endswith(MAGIC)))
+        found.append(_Read(module, memory(ElfObject(image, str(path)).sections), image.endswith(MAGIC)))
     return found
 
 

@@ -34,8 +34,11 @@ def told(about: About) -> dict[str, Any]:
         "parameters": [each._asdict() for each in about.parameters],
         "needs": [need(each) for each in about.needs],
         "kernel_symbols": about.kernel_symbols,
-        "unknown_symbols": about.unknown_symbols,
-        "exports": about.exports,
+        "wrong_symbols": about.wrong_symbols._asdict() if about.wrong_symbols is not None else None,
+        "exports": [
+            {"name": each.name, "crc": each.crc, "gpl_only": each.gpl_only, "namespace": each.namespace or None}
+            for each in about.exports
+        ],
         "needed_by": about.needed_by,
         "softdeps": [_around(each) for each in about.deps if each.kind != "weak"],
         "weakdeps": [_around(each) for each in about.deps if each.kind == "weak"],
