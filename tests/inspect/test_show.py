@@ -374,3 +374,14 @@ def test_bold_and_width_on_a_terminal(root: Path) -> None:
     assert "parameters\033[m  depth (uint): How many of them, at most 64\r\n" in text
     assert "\033" not in seen_on_a_terminal(root, NO_COLOR="1")
     assert "\033" not in seen_on_a_terminal(root, TERM="dumb")
+
+
+def test_many_parameters_have_a_line_each(
+    kernel: Kernel, depmod_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parameters = shown_json("amdgpu", "-b", depmod_root, capsys=capsys)["parameters"]
+    assert len(parameters) > 24
+    lines = show("amdgpu", "-b", depmod_root, capsys=capsys).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("parameters"))
+    named = [line[12:].split(" ")[0] for line in lines[start : start + len(parameters)]]
+    assert named == [each["name"] for each in parameters]

@@ -30,9 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", "--set-version", dest="release", metavar="VERSION",
                         help="default: the running kernel's, or the only one below ROOT")  # fmt: skip
     add_config(parser)
-    parser.add_argument("--sysroot", type=Path, default=Path("/"), metavar="DIR",
+    machine = parser.add_mutually_exclusive_group()
+    machine.add_argument("--sysroot", type=Path, default=Path("/"), metavar="DIR",
                         help="look at the /sys and /proc below DIR (a copy)")  # fmt: skip
-    parser.add_argument("--for", dest="machine", metavar="SNAPSHOT",
+    machine.add_argument("--for", dest="machine", metavar="SNAPSHOT",
                         help="the devices and modules of a machine that `tinykmod snapshot` wrote down")  # fmt: skip
     parser.add_argument("module", metavar="MODULE", help="a module's name, an alias, or a .ko file")
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         raise TinykmodError(args.module, "no such file")
     machine = _machine(args)
     with roots.opened(args.root) as root:
-        inspector = Inspector(_known(args, root, file), machine, args.sysroot)
+        inspector = Inspector(_known(args, root, file), machine)
         if inspector.known is not None:
             warn(inspector.known.config.warnings)
         if file is not None:

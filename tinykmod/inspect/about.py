@@ -128,15 +128,12 @@ class Inspector:
     Every method raises TinykmodError and OSError.
     """
 
-    def __init__(self, known: Known | None, machine: Machine | None, kernel: Path = Path("/")) -> None:
+    def __init__(self, known: Known | None, machine: Machine | None) -> None:
         self.known = known
         self.machine = machine
         self._config = kernel_config.read(known.root, known.release) if known is not None else {}
-        self._modprobe = _modprobe(known, kernel) if known is not None else None
-        try:
-            self._command_line = (kernel / "proc/cmdline").read_text(errors="surrogateescape")
-        except OSError:
-            self._command_line = ""
+        self._command_line = machine.cmdline if machine is not None else ""
+        self._modprobe = _modprobe(known, self._command_line) if known is not None else None
 
     def find(self, request: str) -> list[Found]:
         """The modules that a name or alias stands for, in modprobe's order."""
@@ -391,15 +388,16 @@ class Inspector:
         raise TinykmodError(request or "''", f"{what} in {self.known.release}{told}")
 
 
-def _modprobe(known: Known, kernel: Path) -> Modprobe:
+def _modprobe(known: Known, command_line: str) -> Modprobe:
     flags = Flags(dry_run=True, show_depends=True)
 
     def unused() -> NoReturn:
         raise AssertionError("nothing is loaded")
 
     return Modprobe(
-        known.files, known.config, flags, system=unused, show=print, say=lambda severity, text: None, kernel=kernel
-    )
+        known.files, known.config, flags, system=unused, show=print, say=lambda severity, text: None,
+        command_line=command_line,
+    )  # fmt: skip
 
 
 def _firmware(known: Known, names: Iterable[str]) -> Iterator[tuple[str, str | None]]:

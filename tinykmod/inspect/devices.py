@@ -37,6 +37,7 @@ class Machine(NamedTuple):
     """The running system, a copy of its /sys and /proc, or a snapshot."""
 
     release: str
+    cmdline: str
     devices: tuple[Device, ...]
     sysroot: Path | None  # None: a snapshot, of which no more is known than the names of its modules
     modules: Mapping[str, State]  # that are loaded
@@ -65,7 +66,7 @@ def running(sysroot: Path) -> Machine:
         each.name: State(each.state, each.size, each.refcount, each.holders, _taint(sysroot, each.name))
         for each in loaded
     }
-    return Machine(taken.release, taken.devices, sysroot, states)
+    return Machine(taken.release, taken.cmdline, taken.devices, sysroot, states)
 
 
 def snapped(word: str) -> Machine | None:
@@ -76,7 +77,7 @@ def snapped(word: str) -> Machine | None:
     taken = snapshot.chosen(word)
     if taken is None:
         return None
-    return Machine(taken.release, taken.devices, None, {name: State("live") for name in taken.modules})
+    return Machine(taken.release, taken.cmdline, taken.devices, None, {name: State("live") for name in taken.modules})
 
 
 def served(name: str, aliases: Iterable[str], devices: Iterable[Device]) -> list[Served]:

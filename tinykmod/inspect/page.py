@@ -8,10 +8,12 @@ from tinykmod.inspect.about import About, Around, Load, Need
 from tinykmod.inspect.devices import Served
 from tinykmod.inspect.params import Parameter
 from tinykmod.inspect.symbols import Export
-from tinykmod.inspect.terminal import Page, plural, shown, size
+from tinykmod.inspect.terminal import Page, plural, printable, shown, size
 
 #: Lines of a list that may be long; --json has all of it.
 MOST = 6
+#: Parameters above which each has one line.
+MANY = 24
 #: Aliases of one bus that are shown.
 EXAMPLES = 3
 #: Of the fields of WrongSymbols.
@@ -36,16 +38,17 @@ def page(about: About, columns: int | None = None, bold: bool | None = None) -> 
         out.add("found by", f"the alias {about.alias}")
     out.add("file", about.file or "none: the kernel has it built in")
     out.add("tree" if not about.file.startswith("/") else "beside", about.tree)
-    out.add("class", [f"{str(kind.name).lower()}: {why}" for kind, why in about.classes])
+    if not about.builtin:
+        out.add("class", [f"{str(kind.name).lower()}: {why}" for kind, why in about.classes] or "other")
     if about.builtin:
         out.add("license", about.value("license") or "not told")
     else:
         _itself(about, out)
     out.add("state", _state(about))
-    out.add("parameters", [_parameter(each) for each in about.parameters])
+    out.add("parameters", list(_parameters(about.parameters, out.room)))
     if not about.builtin:
         out.add("needs", list(_needs(about, out.room)))
-    if about.tree:
+    if about.tree and not about.builtin:
         out.add("needed by", _needed_by(about, out.room))
     out.add("softdeps", list(_deps(about.deps, ("pre", "post"))))
     out.add("weakdeps", list(_deps(about.deps, ("weak",))))
@@ -116,6 +119,14 @@ def _state(about: About) -> str:
         state.taint
     )
     return ", ".join(parts)
+
+
+def _parameters(parameters: Sequence[Parameter], room: int) -> Iterator[str]:
+    if len(parameters) <= MANY:
+        yield from map(_parameter, parameters)
+        return
+    texts = [printable(_parameter(each)) for each in parameters]
+    yield from (text if len(text) <= room else f"{text[: room - 3].rstrip()}..." for text in texts)
 
 
 def _parameter(each: Parameter) -> str:

@@ -96,7 +96,8 @@ class Modprobe:
     """One modprobe.
 
     `system` makes the seam when something is to be done. `show` takes what kmod prints on standard output, `say` its
-    messages. Commands get `options_of_children` as MODPROBE_OPTIONS. proc/ and sys/ are looked for below `kernel`.
+    messages. Commands get `options_of_children` as MODPROBE_OPTIONS. proc/ and sys/ are looked for below `kernel`;
+    `command_line`, if given, is the kernel's instead of that in proc/.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Modprobe:
         say: Callable[[Severity, str], object],
         options_of_children: str = "",
         kernel: Path = ROOT,
+        command_line: str | None = None,
     ) -> None:
         self.files = files
         self.config = config
@@ -120,7 +122,8 @@ class Modprobe:
         self._options_of_children = options_of_children
         self._kernel = kernel
         try:
-            command_line = (kernel / "proc/cmdline").read_text(errors="surrogateescape")
+            if command_line is None:
+                command_line = (kernel / "proc/cmdline").read_text(errors="surrogateescape")
         except FileNotFoundError:
             command_line = ""
         #: Module or alias, and what it is given, in order.
