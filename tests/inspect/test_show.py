@@ -385,3 +385,21 @@ def test_many_parameters_have_a_line_each(
     start = next(number for number, line in enumerate(lines) if line.startswith("parameters"))
     named = [line[12:].split(" ")[0] for line in lines[start : start + len(parameters)]]
     assert named == [each["name"] for each in parameters]
+
+
+def test_a_tree_may_be_named_itself(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = root / "lib/modules" / RELEASE
+    assert show("foo", "-b", tree, capsys=capsys) == show("foo", "-b", root, capsys=capsys)
+
+
+def test_what_modprobe_d_keeps_from_being_loaded(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `modprobe -D`: a blacklist is for what an alias leads to, and an alias comes before a module's name."""
+    (root / "etc/modprobe.d/test.conf").write_text("blacklist foo\nalias lib-foo off\ninstall only /bin/true\n")
+    out = show("pci:v00001234d00000001sv0sd0bc0sc0i0", "-b", root, capsys=capsys)
+    assert out.endswith("load order  none: it is blacklisted, which counts where an alias leads to it\n")
+    assert f"{root}/etc/modprobe.d/test.conf:1: blacklist foo" in " ".join(out.split())
+    assert 'foo.ko, "", 0)' in show("foo", "-b", root, capsys=capsys)
+    for word, name in (("lib_foo", "off"), ("only", "only")):
+        assert main(["show", word, "-b", str(root)]) == 1
+        message = f"{word}: modprobe.d makes it {name}, and there is no such module"
+        assert capsys.readouterr().err == f"tinykmod: {message}\n"

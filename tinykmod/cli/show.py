@@ -14,7 +14,7 @@ from tinykmod.errors import TinykmodError
 from tinykmod.inspect import page, roots
 from tinykmod.inspect.about import About, Inspector
 from tinykmod.inspect.devices import Machine, running, snapped
-from tinykmod.inspect.known import Known, tree_around
+from tinykmod.inspect.known import Known, chosen_tree, tree_around
 from tinykmod.inspect.told import need, told
 from tinykmod.kmod.names import is_module_file
 
@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--reverse", action="store_true", help="only which modules need it, with every symbol")
     parser.add_argument("--json", action="store_true", help="as JSON, nothing left out")
     parser.add_argument("-b", "--root", type=there, default=Path("/"), metavar="ROOT",
-                        help="where lib/modules, modprobe.d and firmware are; may be an initramfs image"
+                        help="where lib/modules, modprobe.d and firmware are; or a module tree, or an initramfs image"
                         " (default: /)")  # fmt: skip
     parser.add_argument("-k", "--set-version", dest="release", metavar="VERSION",
                         help="default: the running kernel's, or the only one below ROOT")  # fmt: skip
@@ -75,12 +75,12 @@ def _known(args: argparse.Namespace, root: Path, file: Path | None) -> Known | N
         root, release = around
         shown = root
     try:
-        release = roots.release_below(root, release, shown)
+        top, release = chosen_tree(root, release, shown)
     except TinykmodError:
         if file is None or args.release is not None:
             raise
         return None
-    return Known(root, release, args.config, counter("reading modules"), shown)
+    return Known(top, release, args.config, counter("reading modules"), shown if top == root else top)
 
 
 def _print(args: argparse.Namespace, inspector: Inspector, abouts: list[About]) -> None:

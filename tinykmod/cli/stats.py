@@ -13,7 +13,7 @@ from tinykmod.cli.config import there
 from tinykmod.cli.progress import counter
 from tinykmod.errors import TinykmodError
 from tinykmod.inspect import roots, tables
-from tinykmod.inspect.known import Known, tree_at
+from tinykmod.inspect.known import Known, chosen_tree, tree_at
 from tinykmod.inspect.statistics import NO_CLASS, Statistics, classes_of, of_running, of_tree, told
 
 
@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("release", nargs="?", metavar="VERSION",
                         help="default: the running kernel's, or the only one below ROOT")  # fmt: skip
     parser.add_argument("-b", "--root", type=there, default=Path("/"), metavar="ROOT",
-                        help="where lib/modules is; may be an initramfs image (default: /)")  # fmt: skip
+                        help="where lib/modules is; or a module tree, or an image (default: /)")  # fmt: skip
     parser.add_argument("--running", action="store_true", help="the modules that are loaded")
     parser.add_argument("--sysroot", type=Path, default=Path("/"), metavar="DIR",
                         help="with --running: look at the /sys and /proc below DIR (a copy)")  # fmt: skip
@@ -59,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tree(root: Path, release: str | None, shown: Path) -> Statistics:
-    release = roots.release_below(root, release, shown)
-    stats = of_tree(root, release, counter(f"reading modules of {release}"))
+    top, release = chosen_tree(root, release, shown)
+    stats = of_tree(top, release, counter(f"reading modules of {release}"))
     stats.tree = roots.told(stats.tree, root, shown)
     return stats
 

@@ -107,6 +107,7 @@ class About:
     running: str | None = None  # the kernel of the machine that was looked at
     state: State | None = None
     load: list[Load] = field(default_factory=list)
+    blocked: bool = False  # modprobe would load nothing: it was found by an alias, and is blacklisted
 
     @property
     def kernel(self) -> str:
@@ -139,15 +140,16 @@ class Inspector:
         """The modules that a name or alias stands for, in modprobe's order."""
         assert self._modprobe is not None and self.known is not None
         files = self.known.files
+        named = {each.name: each for each in reversed(self._modprobe.lookup(request))}
         found = [
-            each
-            for each in dict.fromkeys(self._modprobe.lookup(request))
+            each for each in reversed(named.values())
             if files.needs(each.name) is not None or files.is_builtin(each.name)
-        ]
-        unique = {each.name: each for each in reversed(found)}
+        ]  # fmt: skip
+        if named and not found:
+            raise TinykmodError(request, f"modprobe.d makes it {' '.join(named)}, and there is no such module")
         if not found:
             self._nowhere(request)
-        return [each for each in found if unique[each.name] is each]
+        return found
 
     def about(self, found: Found) -> About:
         """All of a module of the tree."""
@@ -358,6 +360,9 @@ class Inspector:
     def _load(self, found: Found, about: About) -> Iterator[Load]:
         """What modprobe would do where nothing is loaded yet; what -D names once more is there by then."""
         assert self._modprobe is not None and self.known is not None
+        about.blocked = bool(found.alias) and found.name in self._modprobe.blacklist
+        if about.blocked:
+            return
         for each in {each.name: each for each in self._modprobe.plan(found)}.values():
             step = self._modprobe.step(each, "", requested=each == found)
             given = step.parameters.strip(" ")

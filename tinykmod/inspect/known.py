@@ -7,12 +7,12 @@ from functools import cached_property
 from pathlib import Path
 
 from tinykmod.errors import TinykmodError
-from tinykmod.inspect.roots import told
+from tinykmod.inspect.roots import release_below, told
 from tinykmod.inspect.symbols import KernelExports, kernel_exports
 from tinykmod.kmod import depmod
 from tinykmod.kmod.config import Softdep, Weakdep, Where, parse_softdep, read_config
 from tinykmod.kmod.lookup import ModuleFiles
-from tinykmod.modules.directory import module_directory
+from tinykmod.modules.directory import module_directory, releases
 from tinykmod.modules.files import ModuleFile
 from tinykmod.modules.tree import Module, read_modules, read_tree, tree_of
 
@@ -100,6 +100,17 @@ def tree_around(file: Path) -> tuple[Path, str] | None:
             root = directory.parent.parent.parent
             return (root.parent if root.name == "usr" else root), directory.name
     return None
+
+
+def chosen_tree(root: Path, release: str | None, shown: Path) -> tuple[Path, str]:
+    """The root and release that a user means by both; ROOT may be a module tree's own directory.
+
+    Raises as roots.release_below().
+    """
+    around = tree_around(root / "modules.dep")
+    if release is None and around is not None and not releases(root):
+        return around
+    return root, release_below(root, release, shown)
 
 
 def tree_at(directory: Path) -> tuple[Path, str]:

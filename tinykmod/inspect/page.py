@@ -241,6 +241,8 @@ def _firmware(about: About) -> Iterator[str]:
 
 
 def _load(about: About) -> Iterator[str]:
+    if about.blocked:
+        yield "none: it is blacklisted, which counts where an alias leads to it"
     for number, step in enumerate(about.load, 1):
         yield f"{number} {_call(step)}"
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from tinykmod.bench.pictures.look import NORMAL, SMALL, Picture, colour, fitting, text_width
+from tinykmod.bench.pictures.look import LEGEND_ROW, NORMAL, SMALL, Entry, Picture, colour, fitting, legend_rows
 from tinykmod.errors import TinykmodError
 from tinykmod.inspect.statistics import NO_CLASS, Bin, Statistics
 from tinykmod.inspect.terminal import plural, size, whole_size
@@ -18,7 +19,7 @@ _SIZES, _MAP, _TITLE = 170.0, 400.0, 30.0
 #: Classes -> colours of the pictures' look.
 COLOURS = {
     "storage": "line1", "network": "line3", "gpu": "line4", "filesystem": "line2", "input": "line6", "bus": "line5",
-    "platform": "dependency", "usb": "softdep", NO_CLASS: "other",
+    "platform": "ink", "usb": "softdep", NO_CLASS: "other",
 }  # fmt: skip
 #: Of a class so many modules have a rectangle of their own.
 MOST = 24
@@ -32,14 +33,26 @@ def draw(stats: Statistics) -> str:
         f"The {plural(len(stats.modules), 'module')} of {stats.release} by size, and by class as areas: "
         + ", ".join(f"{name} {size(share.bytes)}" for name, share in stats.classes.items())
     )
-    picture = Picture("stats", told, WIDTH, 2 * _TITLE + _SIZES + 26 + _MAP)
+    groups = _groups(stats)
+    totals = {kind: sum(bytes_ for _, bytes_ in entries) for kind, entries in groups.items()}
+    order = sorted(totals, key=lambda kind: (-totals[kind], kind))
+    legend = legend_rows([Entry(_colour(kind), f"{kind} {size(totals[kind])}") for kind in order], WIDTH)
+    top = 2 * _TITLE + _SIZES + 26 + LEGEND_ROW * len(legend) + 4
+    picture = Picture("stats", told, WIDTH, top + _MAP)
     where = "on disk" if stats.tree else "in memory"
     total = f"{plural(len(stats.modules), 'module')} of {stats.release}, {size(stats.total)} {where}"
     heading = f"{total}, by size; a bar goes up to the next one's"
     _title(picture, 0, heading)
     _histogram(picture, stats.sizes)
-    _title(picture, _TITLE + _SIZES + 26, "by class; each area is a module's size")
-    _map(picture, stats)
+    _title(picture, _TITLE + _SIZES + 26, "by class; each area is a module's size, of no class a directory's")
+    picture.legend(legend, 1, 2 * _TITLE + _SIZES + 26)
+    boxes = squarified([totals[kind] for kind in order], Box(0, 0, WIDTH, _MAP))
+    axes = picture.axes(0, top, WIDTH, _MAP)
+    axes.set_xlim(0, WIDTH)
+    axes.set_ylim(_MAP, 0)
+    axes.axis("off")
+    for kind, box in zip(order, boxes, strict=True):
+        _class(picture, axes, box.inside(1), kind, groups[kind])
     return picture.svg()
 
 
@@ -66,32 +79,29 @@ def _histogram(picture: Picture, bins: list[Bin]) -> None:
                           va="bottom", fontsize=SMALL, color=colour("ink"), annotation_clip=False)  # fmt: skip
 
 
-def _map(picture: Picture, stats: Statistics) -> None:
-    axes = picture.axes(0, 2 * _TITLE + _SIZES + 26, picture.width, _MAP)
-    axes.set_xlim(0, picture.width)
-    axes.set_ylim(_MAP, 0)
-    axes.axis("off")
-    groups: dict[str, list[tuple[str, int]]] = {}
+def _class(picture: Picture, axes: Axes, box: Box, kind: str, entries: list[tuple[str, int]]) -> None:
+    """The map of one class."""
+    shown, rest = entries[:MOST], entries[MOST:]
+    if rest:
+        others = f"{len(rest)} smaller ones", sum(bytes_ for _, bytes_ in rest)
+        shown = sorted([*shown, others], key=lambda entry: -entry[1])
+    for (name, bytes_), each in zip(shown, squarified([bytes_ for _, bytes_ in shown], box), strict=True):
+        _area(picture, axes, each, _colour(kind), name, f"{name} ({kind}): {size(bytes_)}")
+
+
+def _colour(kind: str) -> str:
+    return COLOURS.get(kind, "other")
+
+
+def _groups(stats: Statistics) -> dict[str, list[tuple[str, int]]]:
+    """Of each class its modules with their bytes, the largest first; of no class, directories, since so many are."""
+    groups: dict[str, Counter[str]] = {}
     for name, bytes_ in stats.largest():
+        kind = stats.kinds.get(name, NO_CLASS)
+        entry = stats.places.get(name, name) if kind == NO_CLASS else name
         if bytes_:
-            groups.setdefault(stats.kinds.get(name, NO_CLASS), []).append((name, bytes_))
-    totals = {kind: sum(bytes_ for _, bytes_ in modules) for kind, modules in groups.items()}
-    order = sorted(totals, key=lambda kind: (-totals[kind], kind))
-    boxes = squarified([totals[kind] for kind in order], Box(0, 0, picture.width, _MAP))
-    for kind, box in zip(order, boxes, strict=True):
-        modules = groups[kind]
-        shown, rest = modules[:MOST], modules[MOST:]
-        if rest:
-            shown = sorted([*shown, (f"{len(rest)} smaller ones", sum(bytes_ for _, bytes_ in rest))],
-                           key=lambda item: -item[1])  # fmt: skip
-        what = COLOURS.get(kind, "other")
-        heading = f"{kind} {size(totals[kind])}"
-        fits = box.height > 40 and text_width(heading, SMALL, "bold") + 6 < box.width
-        if fits:
-            axes.text(box.x + 3, box.y + 9, heading, va="center", fontsize=SMALL, weight="bold", color=colour(what))
-        inner = box.inside(1, 18 if fits else 1)
-        for (name, bytes_), each in zip(shown, squarified([count for _, count in shown], inner), strict=True):
-            _area(picture, axes, each, what, name, f"{name} ({kind}): {size(bytes_)}")
+            groups.setdefault(kind, Counter())[entry] += bytes_
+    return {kind: entries.most_common() for kind, entries in groups.items()}
 
 
 def _area(picture: Picture, axes: Axes, box: Box, what: str, name: str, tip: str) -> None:

@@ -67,6 +67,7 @@ class Statistics:
     classes: dict[str, Share] = field(default_factory=dict)  # one of several classes counts in each
     kinds: dict[str, str] = field(default_factory=dict)  # name -> the first of its classes
     directories: dict[str, Share] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)  # name -> its directory
     compression: dict[str, Share] = field(default_factory=dict)
     licenses: dict[str, int] = field(default_factory=dict)
     signed: int = 0
@@ -120,7 +121,8 @@ def of_tree(root: Path, release: str, progress: Callable[[int, int], None] | Non
     out.sizes = _bins(module.size for module in modules)
     classes = {module.name: classes_of(module) for module in modules}
     _classes(out, classes)
-    out.directories = _shares((_directory(module.path), module.size) for module in modules)
+    out.places = {module.name: _directory(module.path) for module in modules}
+    out.directories = _shares((out.places[module.name], module.size) for module in modules)
     out.compression = _shares((module.compression or "none", module.size) for module in modules)
     out.licenses = _counted("".join(module.values("license")[:1]) or "none" for module in modules)
     out.signed = sum(each.signed for each in read)

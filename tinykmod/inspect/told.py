@@ -50,6 +50,7 @@ def told(about: About) -> dict[str, Any]:
         "config": [each._asdict() for each in about.config],
         "running": about.running,
         "state": None if state is None else {**state._asdict(), "holders": list(state.holders)},
+        "blocked": about.blocked,
         "load": [each._asdict() for each in about.load],
     }
 

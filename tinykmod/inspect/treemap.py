@@ -14,10 +14,11 @@ class Box(NamedTuple):
     width: float
     height: float
 
-    def inside(self, margin: float, top: float) -> Box:
-        """What is left of it within a MARGIN, and TOP above."""
-        return Box(self.x + margin, self.y + top, max(0.0, self.width - 2 * margin),
-                   max(0.0, self.height - margin - top))  # fmt: skip
+    def inside(self, margin: float) -> Box:
+        """What is left of it within a MARGIN."""
+        return Box(
+            self.x + margin, self.y + margin, max(0.0, self.width - 2 * margin), max(0.0, self.height - 2 * margin)
+        )
 
 
 def squarified(sizes: Sequence[float], box: Box) -> list[Box]:
