@@ -243,16 +243,20 @@ def _firmware(about: About) -> Iterator[str]:
 def _load(about: About) -> Iterator[str]:
     if about.blocked:
         yield "none: it is blacklisted, which counts where an alias leads to it"
+    calls = sum(step.how.endswith("init_module") for step in about.load)
+    if calls:
+        yield f"{plural(calls, 'call')} of finit_module():"
     for number, step in enumerate(about.load, 1):
-        yield f"{number} {_call(step)}"
+        yield f"{number:>{len(str(len(about.load)))}} {_step(step)}"
 
 
-def _call(step: Load) -> str:
+def _step(step: Load) -> str:
+    given = f' "{step.parameters}"' if step.parameters else ""
     match step.how:
         case "install":
             return f"runs: {step.what} {step.parameters}".rstrip()
         case "builtin":
             return f"{step.name} is built in"
         case "init_module":
-            return f'init_module({step.what} unpacked, "{step.parameters}")'
-    return f'finit_module({step.what}, "{step.parameters}", {step.flags})'
+            return f"{step.what}{given} (unpacked, by init_module())"
+    return f"{step.what}{given}{f' flags {step.flags}' if step.flags else ''}"
