@@ -24,7 +24,7 @@ from tinykmod.cli import main
 from tinykmod.errors import TinykmodError
 from tinykmod.image.build import build
 from tinykmod.image.request import Request
-from tinykmod.inspect.about import Inspector
+from tinykmod.inspect.inspector import Inspector
 from tinykmod.inspect.known import Known
 from tinykmod.inspect.page import page
 from tinykmod.kmod.modprobe import Found
@@ -238,6 +238,16 @@ def test_a_file_without_any_tree(tmp_path: Path, capsys: pytest.CaptureFixture[s
     out = show(file, capsys=capsys)
     assert "needs       no module; 1 symbol, and no tree to find them in\n" in out
     assert "load order" not in out
+    assert show(file, "--tree", capsys=capsys) == "alone - needs no module\n"
+    assert main(["show", str(file), "--reverse"]) == 1
+    message = "tinykmod: alone: there is no module tree to look in for those that need it\n"
+    assert capsys.readouterr().err == message
+
+
+def test_a_signature_that_is_damaged(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "signed.ko"
+    file.write_bytes(make_ko([("license", "GPL")]) + b"~Module signature appended~\n")
+    assert "\nsignature   damaged: its signature cannot have " in show(file, capsys=capsys)
 
 
 def test_a_file_in_its_tree_is_of_the_tree(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

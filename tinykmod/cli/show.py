@@ -12,8 +12,9 @@ from tinykmod.cli.config import add_config, there
 from tinykmod.cli.progress import counter, warn
 from tinykmod.errors import TinykmodError
 from tinykmod.inspect import page, roots
-from tinykmod.inspect.about import About, Inspector
+from tinykmod.inspect.about import About
 from tinykmod.inspect.devices import Machine, running, snapped
+from tinykmod.inspect.inspector import Inspector
 from tinykmod.inspect.known import Known, chosen_tree, tree_around
 from tinykmod.inspect.told import need, told
 from tinykmod.kmod.names import is_module_file

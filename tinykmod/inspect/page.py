@@ -82,7 +82,8 @@ def _itself(about: About, out: Page) -> None:
     out.add("author", ", ".join(about.values("author")))
     signed = about.signature
     key = f", key {signed.key.hex(':').upper()}" if signed is not None else ""
-    out.add("signature", "none" if signed is None else f"{signed.hash}, by {signed.signer or 'a key'}{key}")
+    unsigned = f"damaged: {about.signature_fault}" if about.signature_fault else "none"
+    out.add("signature", unsigned if signed is None else f"{signed.hash}, by {signed.signer or 'a key'}{key}")
     assert about.size is not None and about.unpacked is not None and about.memory is not None
     unpacked = f" ({about.compression}, {size(about.unpacked)} unpacked)" if about.compression else ""
     memory = f"{size(about.memory.core)} in memory, {size(about.memory.init)} more while it initialises"

@@ -26,7 +26,7 @@ def told(about: About) -> dict[str, Any]:
         "version": about.value("version") or None,
         "srcversion": about.value("srcversion") or None,
         "vermagic": about.value("vermagic").strip() or None,
-        "signature": _signature(about.signature),
+        "signature": {"fault": about.signature_fault} if about.signature_fault else _signature(about.signature),
         "compression": about.compression or None,
         "size": about.size,
         "unpacked": about.unpacked,
