@@ -42,6 +42,7 @@ COMMANDS = (
     Command("coldplug", "load (or show) what this machine's devices ask for", "tinykmod.cli.coldplug"),
     Command("check", "look over a whole module tree: symbols, indexes, firmware, modprobe.d", "tinykmod.cli.check"),
     Command("lint", "tell a module's author what to mend, by rules", "tinykmod.cli.lint"),
+    Command("why", "tell why a module or device is, is not, or would not be loaded or bound", "tinykmod.cli.why"),
     Command("trace", "show a boot's trace as a timeline, or turn it into a chart", "tinykmod.cli.trace"),
     Command("bench", "boot images again and again, and tell which is quicker, by how much", "tinykmod.cli.bench"),
     Command("report", "make one HTML page of a bench's results, or of a boot's trace", "tinykmod.cli.report"),

@@ -1,0 +1,98 @@
+"""Why a load failed, in one line: of what examine() found what the kernel's log and its errno point at.
+
+The kernel tells a loader one number, and its log some lines: which words and which errno are for what is in its
+kernel/module/main.c, signing.c, version.c and kernel/params.c.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Cause(NamedTuple):
+    """One thing that keeps a module out, or that its loader has to see to."""
+
+    kind: str  # `symbol`, `crc`, `vermagic`, ...
+    text: str  # one line
+    errnos: tuple[int, ...] = ()  # that the kernel has for it
+    fatal: bool = True
+    subject: str = ""  # the symbol or parameter that it is about
+
+
+#: What the kernel's log says of a module -> the kind of the cause, its one line. {0} and so on are the groups.
+_SAID = (
+    (r"{m}: Unknown symbol (\S+) \(err -2\)", "symbol", "unknown symbol {0}"),
+    (r"{m}: disagrees about version of symbol (\S+)", "crc", "built against another version of {0}"),
+    (r"{m}: no symbol version for (\S+)", "crc", "built without a version of {0}"),
+    (r"{m}: module uses symbol \(?(\S+?)\)? from namespace (\S+?),", "namespace",
+     "{0} is exported in the namespace {1}, which the module does not import"),
+    (r"{m}: version magic '([^']*)' should be '([^']*)'", "vermagic", "built for '{0}', this kernel is '{1}'"),
+    (r"{m}: exports duplicate symbol (\S+) \(owned by ([^)]+)\)", "clash", "it exports {0}, as {1} does"),
+    (r"{m}: `(.*)' (invalid|too large) for parameter `([^']+)'", "parameter", "parameter {2}: '{0}' is {1}"),
+    (r"Loading of (unsigned module) is rejected", "unsigned", "it is not signed"),
+    (r"Loading of (module with unavailable key) is rejected", "key", "it is signed by a key that the kernel lacks"),
+    (r"Loading of (module with unsupported crypto) is rejected", "key", "the kernel does not know how it is signed"),
+    (r"Lockdown: \S+: (unsigned module loading) is restricted", "unsigned", "it is not signed, and lockdown is on"),
+    (r"Module ({m}) is blacklisted", "blacklist", "module_blacklist= on the kernel command line forbids it"),
+    (r"(?:Error: )?Driver '([^']+)' is already registered", "busy", "a driver named {0} is registered already"),
+    (r"{m}: .*?(can't request region|request(?:ing)? .*?failed|resource .* busy|BAR \d+: can't reserve).*", "busy",
+     "what it needs is taken: {0}"),
+    (r"(?:\S+ )?\S+: Direct firmware load for (\S+) failed with error -2", "firmware", "firmware {0} is not there"),
+    (r"failed to validate module \[{m}\] BTF: (-\d+)", "btf", "its BTF does not fit this kernel's"),
+    (r"(?:module: )?{m}: (.*struct module.*)", "struct", "{0}"),
+)  # fmt: skip
+
+#: What an errno means of a load where neither the module nor the log tells more.
+_ERRNOS = {
+    errno.ENOENT: "its init found something missing",
+    errno.ENOEXEC: "the kernel does not take its format",
+    errno.EKEYREJECTED: "the kernel does not take its signature",
+    errno.EEXIST: "the kernel has it already",
+    errno.EINVAL: "its init, or the kernel, refuses a value",
+    errno.ENODEV: "its init found no device that it can drive",
+    errno.ENXIO: "its init found no device that it can drive",
+    errno.EBUSY: "what it needs is in use by something else",
+    errno.ENOMEM: "the kernel had no memory for it",
+    errno.ETIMEDOUT: "its device did not answer in time",
+    errno.EPERM: "loading modules is not permitted (modules_disabled, module_blacklist=, lockdown, or not root)",
+    errno.EOPNOTSUPP: "this machine, or this kernel, does not do what it needs",
+}
+
+
+def said_of(name: str, log: Iterable[str]) -> list[Cause]:
+    """What the kernel's log lines say of a module, in the log's order."""
+    own = re.escape(name)
+    forms = [(re.compile(form.replace("{m}", own)), kind, text) for form, kind, text in _SAID]
+    found = []
+    for line in log:
+        for form, kind, text in forms:
+            if told := form.match(line):
+                subject = told[3] if kind == "parameter" else told[1]
+                found.append(Cause(kind, text.format(*told.groups()), (), subject=subject))
+                break
+    return found
+
+
+def explain(number: int, name: str, found: Iterable[Cause], log: Iterable[str] = ()) -> Cause:
+    """The cause of a failed load: of what was FOUND by examine() what the kernel's log names, else what its errno,
+    NUMBER (positive), is for; else what the log says, or the errno."""
+    causes, said = list(found), said_of(name, log)
+    fitting = [cause for cause in causes if number in cause.errnos]
+    for told in said:
+        for cause in causes:
+            # To the kernel a symbol that is for GPL modules only is an unknown one.
+            same = cause.kind == told.kind or (cause.kind, told.kind) == ("gpl", "symbol")
+            if same and (not cause.subject or cause.subject == told.subject):
+                return cause
+    blamed = [told for told in said if told.kind not in ("btf", "firmware")]
+    if blamed:
+        return blamed[0]
+    if fitting:
+        return next((cause for cause in fitting if cause.fatal), fitting[0])
+    if said:
+        return said[0]
+    return Cause("errno", _ERRNOS.get(number, os.strerror(number)), (number,))

@@ -1,0 +1,251 @@
+"""What a kernel would refuse a module for, found in the module, its tree, the kernel's image and its options."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+
+from elftools.elf.enums import ENUM_E_MACHINE
+
+from tinykmod.errors import ModuleFormatError, TinykmodError
+from tinykmod.inspect import btf, built_out, trusted
+from tinykmod.inspect.cause import Cause
+from tinykmod.inspect.elf_object import ElfObject
+from tinykmod.inspect.kernel import THIS_MODULE, Kernel
+from tinykmod.inspect.option_values import why_invalid
+from tinykmod.inspect.symbols import KERNEL, Export, is_gpl_compatible, owner_of
+from tinykmod.kmod.depmod import PROVIDED
+from tinykmod.kmod.names import module_name
+from tinykmod.kmod.signature import read_signature
+from tinykmod.modules.compression import compression, decompress
+from tinykmod.modules.elf_module import ElfModule
+from tinykmod.modules.tree import read_elf
+
+#: How many of a kind are told in a line of their own.
+_MOST = 3
+
+
+def examine(raw: bytes, which: str, kernel: Kernel, options: str = "", *, quick: bool = False) -> Iterator[Cause]:
+    """What KERNEL would refuse a module for, in the order in which it looks.
+
+    RAW is the module's file, compressed or not; OPTIONS are the parameters that it would be given. QUICK: of
+    modules that export the same only those are found that depmod has chosen, so that not all need be read. Raises
+    OSError and TinykmodError where a file of the kernel's or of another module cannot be read.
+    """
+    kind = compression(raw)
+    if kind and kind != "packed" and kernel.loads_compressed(kind) is False:
+        text = (f"compressed with {kind}, which this kernel does not decompress (CONFIG_MODULE_DECOMPRESS, "
+                "CONFIG_MODULE_COMPRESS_*): modprobe does it, a boot needs it packed or plain")  # fmt: skip
+        yield Cause("compression", text, (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS), fatal=False)
+    try:
+        image = decompress(raw, which)
+    except ModuleFormatError as damage:
+        yield Cause("damaged", f"its {damage.why}", (errno.EINVAL, errno.ENOEXEC, errno.EIO))
+        return
+    yield from _signature(image, which, kernel)
+    try:
+        elf = read_elf(image, which)
+        sections = ElfObject(image, which)
+    except ModuleFormatError as damage:
+        yield Cause("format", f"its file is damaged: {damage.why}" if image[:4] == b"\x7fELF"
+                    else f"its file is no module: {_what(image)}", (errno.ENOEXEC,))  # fmt: skip
+        return
+    yield from _machine(sections, kernel)
+    yield from _struct(sections, kernel)
+    yield from _vermagic(elf, sections, kernel)
+    yield from _symbols(elf, kernel)
+    yield from _clashes(elf, module_name(which), kernel, quick=quick)
+    yield from _options(elf, options)
+    yield from _btf(sections, kernel)
+
+
+def _what(data: bytes) -> str:
+    if not data:
+        return "it is empty"
+    if not data.strip(b"\0"):
+        return "it is all zeros"
+    if data[:15].isascii() and data[:15].decode().isprintable():
+        return f"it is text that begins with {data[:15].decode()!r}"
+    return "it is not ELF"
+
+
+def _signature(image: bytes, which: str, kernel: Kernel) -> Iterator[Cause]:
+    """mod_verify_sig(): one that does not fit is refused always, none or a stranger's only if that is enforced."""
+    if kernel.config and kernel.config.get("CONFIG_MODULE_SIG") != "y":
+        return
+    enforced = kernel.enforces
+    refused = f": refused for {enforced}" if enforced else ": it loads, and taints the kernel (E)"
+    numbers = (errno.EKEYREJECTED, errno.EPERM)
+    try:
+        signature = read_signature(image, which)
+        if signature is None:
+            yield Cause("unsigned", f"it is not signed{refused}", numbers, fatal=bool(enforced))
+            return
+        key = next((key for key in kernel.keys if key.serial == signature.key.lstrip(b"\0")), None)
+        if key is not None and trusted.verified(image, which, signature, key) is False:
+            text = f"its signature by '{signature.signer}' is not of this file: it was changed after it was signed"
+            yield Cause("signature", text, (errno.EKEYREJECTED, errno.EBADMSG))
+        elif key is None and kernel.keys:
+            by = f"'{signature.signer}', key {signature.key.hex()}"
+            text = f"it is signed by {by}, which is none of the kernel's own keys{refused}"
+            yield Cause("key", text, (*numbers, errno.ENOKEY), fatal=bool(enforced))
+    except ModuleFormatError as damage:
+        yield Cause("signature", f"its signature is damaged: {damage.why}", (errno.EBADMSG, errno.EKEYREJECTED))
+    except TinykmodError:
+        return  # what reads signatures is not installed
+
+
+def _machine(elf: ElfObject, kernel: Kernel) -> Iterator[Cause]:
+    if kernel.machine is None:
+        return
+    own = (elf.machine, elf.wide, elf.order)
+    if own != kernel.machine:
+        yield Cause("architecture", f"it is for {_architecture(*own)}, the kernel for "
+                    f"{_architecture(*kernel.machine)}", (errno.ENOEXEC,))  # fmt: skip
+
+
+def _architecture(machine: int, wide: bool, order: str) -> str:
+    names = {value: name for name, value in ENUM_E_MACHINE.items() if isinstance(value, int)}
+    name = names.get(machine, f"ELF machine {machine}").removeprefix("EM_").lower()
+    return f"{name} ({64 if wide else 32} bits, {'little' if order == '<' else 'big'} endian)"
+
+
+def _struct(elf: ElfObject, kernel: Kernel) -> Iterator[Cause]:
+    section = elf.by_name.get(THIS_MODULE)
+    if section is None:
+        yield Cause("format", f"it is an ELF object, but no module: it has no {THIS_MODULE} (was it linked by "
+                    "modpost?)", (errno.ENOEXEC,))  # fmt: skip
+    elif kernel.module_struct and section.size != kernel.module_struct:
+        yield Cause("struct", f"its struct module has {section.size} bytes, that of this kernel's modules "
+                    f"{kernel.module_struct}: it was built with other options", (errno.ENOEXEC,))  # fmt: skip
+
+
+def _vermagic(elf: ElfModule, sections: ElfObject, kernel: Kernel) -> Iterator[Cause]:
+    """check_modinfo(), same_magic(): with symbol versions in the module the release itself does not count."""
+    theirs = kernel.vermagic
+    forced = kernel.config.get("CONFIG_MODULE_FORCE_LOAD") == "y"
+    own = next((value for key, value in elf.modinfo if key == "vermagic"), None)
+    if own is None:
+        rest = ": it loads, and taints the kernel (F)" if forced else ""
+        yield Cause("vermagic", f"it has no version magic{rest}", (errno.ENOEXEC,), fatal=not forced)
+        return
+    if not theirs:
+        return
+    release, *flags = own.split()
+    expected, *needed = theirs.split()
+    told = []
+    versioned = kernel.config.get("CONFIG_MODVERSIONS") == "y" or "modversions" in needed
+    if release != expected and not (versioned and "__versions" in sections.by_name):
+        told.append(f"built for {release or 'no release'}, this kernel is {expected}")
+    told += [f"the kernel has '{flag}', the module not" for flag in needed if flag not in flags]
+    told += [f"the module has '{flag}', the kernel not" for flag in flags if flag not in needed]
+    if told:
+        yield Cause("vermagic", f"version magic: {'; '.join(told)}", (errno.ENOEXEC,))
+
+
+def _symbols(elf: ElfModule, kernel: Kernel) -> Iterator[Cause]:
+    licenses = [value for key, value in elf.modinfo if key == "license"]
+    spaces = {value for key, value in elf.modinfo if key == "import_ns"}
+    versions = not kernel.config or kernel.config.get("CONFIG_MODVERSIONS") == "y"
+    unknown: list[str] = []
+    closed: list[Export] = []
+    differing: list[tuple[Export, int]] = []
+    for name, crc in elf.imports.items():
+        if name in elf.weak or name in PROVIDED:
+            continue
+        found = kernel.find(name)
+        if not found:
+            if kernel.own_exports:
+                unknown.append(name)
+            continue
+        export = found[0]
+        if versions and crc is not None and export.crc is not None and crc != export.crc:
+            differing.append((export, crc))
+        if export.gpl_only and not is_gpl_compatible(licenses):
+            closed.append(export)
+        elif export.namespace and export.namespace not in spaces:
+            fatal = kernel.config.get("CONFIG_MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS") != "y"
+            text = (f"{name} is exported by {owner_of(export)} in the namespace {export.namespace}, which the module "
+                    "does not import (MODULE_IMPORT_NS)")  # fmt: skip
+            yield Cause("namespace", text, (errno.EINVAL,), fatal, name)
+    yield from _versions(differing)
+    license = ", ".join(licenses) or "none"
+    for export in closed[:_MOST]:
+        yield Cause("gpl", f"{export.name} is exported by {owner_of(export)} to GPL modules only, and this one's "
+                    f"license is '{license}'{_more(closed)}", (errno.ENOENT,), subject=export.name)  # fmt: skip
+    for name in unknown[:_MOST]:
+        yield Cause("symbol", f"unknown symbol {name}: {where_is(name, kernel)}{_more(unknown)}", (errno.ENOENT,),
+                    subject=name)  # fmt: skip
+
+
+def _more(found: Sequence[object]) -> str:
+    return f" (and {len(found) - 1} more such symbols)" if len(found) > 1 else ""
+
+
+def _versions(differing: Sequence[tuple[Export, int]]) -> Iterator[Cause]:
+    # That of module_layout stands for struct module itself, and is looked at first.
+    for export, crc in sorted(differing, key=lambda each: each[0].name != "module_layout")[:_MOST]:
+        number = errno.ENOEXEC if export.name == "module_layout" else errno.EINVAL
+        yield Cause("crc", f"built against another version of {export.name}: CRC 0x{crc:08x}, but "
+                    f"{owner_of(export)} exports 0x{export.crc:08x}{_more(differing)}", (number,),
+                    subject=export.name)  # fmt: skip
+
+
+def where_is(symbol: str, kernel: Kernel) -> str:
+    """Who could have exported a symbol that nothing exports: the kernel's options, itself, other versions' trees."""
+    told = ["no module of this tree exports it, nor does the kernel"]
+    if option := built_out.option_of(symbol, kernel):
+        told.append(f"it comes with {option}, which this kernel was built without")
+    if symbol in kernel.kept_within:
+        told.append("the kernel has it, but does not export it")
+    for release in kernel.others():
+        other = Kernel(kernel.root, release)
+        try:
+            exports = other.find(symbol)
+        except (TinykmodError, OSError):
+            continue
+        if exports:
+            told.append(f"in {release} {owner_of(exports[0])} exports it")
+    return "; ".join(told)
+
+
+def _clashes(elf: ElfModule, name: str, kernel: Kernel, *, quick: bool) -> Iterator[Cause]:
+    """verify_exported_symbols(): who comes second is refused, and the kernel is always first."""
+    clashing: dict[str, list[str]] = {}
+    exporters = kernel.exporters if quick else kernel.all_exporters
+    for symbol in elf.exports:
+        if symbol in kernel.own_exports:
+            clashing.setdefault(KERNEL, []).append(symbol)
+        for module in exporters(symbol):
+            if module.name != name:
+                clashing.setdefault(module.name, []).append(symbol)
+    for owner, symbols in clashing.items():
+        if owner == KERNEL:
+            text = f"it exports {symbols[0]}, which the kernel exports itself: the module is refused{_more(symbols)}"
+            yield Cause("clash", text, (errno.ENOEXEC,), subject=symbols[0])
+            continue
+        here = bool(kernel.state_of(owner))
+        chosen = exporters(symbols[0])[-1].name
+        who = f"{owner} is loaded, so this one is refused" if here else "the second of them to be loaded is refused"
+        yield Cause("clash", f"it exports {symbols[0]} as {owner} does: {who}; who needs it loads {chosen} "
+                    f"for it{_more(symbols)}", (errno.ENOEXEC,), here, symbols[0])  # fmt: skip
+
+
+def _options(elf: ElfModule, options: str) -> Iterator[Cause]:
+    for word, name, why, fatal in why_invalid(elf.modinfo, options):
+        yield Cause("parameter", f"parameter {word}: {why}", (errno.EINVAL, errno.ERANGE, errno.ENOSPC, errno.ENOENT),
+                    fatal, name)  # fmt: skip
+
+
+def _btf(elf: ElfObject, kernel: Kernel) -> Iterator[Cause]:
+    section = elf.by_name.get(".BTF")
+    if section is None or kernel.config.get("CONFIG_DEBUG_INFO_BTF_MODULES") != "y" or kernel.btf is None:
+        return
+    # With a distilled base of its own (Linux 6.11) it counts on from that.
+    if ".BTF.base" in elf.by_name:
+        return
+    _, why = btf.read(elf.contents(section), elf.order, kernel.btf)
+    if why:
+        fatal = kernel.config.get("CONFIG_MODULE_ALLOW_BTF_MISMATCH") != "y"
+        rest = "" if fatal else "; it loads without its types (CONFIG_MODULE_ALLOW_BTF_MISMATCH)"
+        yield Cause("btf", f"its BTF does not fit this kernel's: {why}{rest}", (errno.EINVAL,), fatal)
