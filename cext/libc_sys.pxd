@@ -10,12 +10,13 @@ cdef extern from "<string.h>" nogil:
     size_t strlen(const char* text)
     int strcmp(const char* a, const char* b)
     int strncmp(const char* a, const char* b, size_t n)
+    const char* strstr(const char* text, const char* part)
     char* strerror(int number)
 
 cdef extern from "<errno.h>" nogil:
     int errno
     enum: EACCES, EAGAIN, EBADF, EBADMSG, EBUSY, EEXIST, EINTR, EINVAL, EIO, ENOBUFS, ENODEV, ENOENT, ENOEXEC, ENOMEM
-    enum: EOPNOTSUPP, EPERM, EPIPE, EROFS
+    enum: EKEYREJECTED, EOPNOTSUPP, EPERM, EPIPE, EROFS
 
 cdef extern from "<fcntl.h>" nogil:
     enum: O_RDONLY, O_WRONLY, O_RDWR, O_CLOEXEC, O_APPEND, O_CREAT, O_TRUNC, O_DIRECTORY, O_NONBLOCK, O_NOCTTY

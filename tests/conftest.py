@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import faces
+import faults
 import pytest
 from hypothesis import settings
 from once import once
@@ -100,6 +101,12 @@ def kernel_index(kernel: debian.Kernel, shared_dir: Path) -> Path:
         shared_dir / f"{kernel.release}.tki",
         lambda path: path.write_bytes(compile_index(read_tree(kernel.root, kernel.release), Config())),
     )
+
+
+@pytest.fixture(scope="session")
+def faulty_root(kernel: debian.Kernel, shared_dir: Path) -> Path:
+    """A root with the kernel's modules and those of faults.FAULTS."""
+    return once(shared_dir / "faulty-root", lambda root: faults.make_root(root, kernel))
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -2,6 +2,7 @@
 
 include "core/log.pxi"         # kmsg
 include "core/trace.pxi"       # the boot trace
+include "core/words.pxi"       # the kernel's on a module that it refused
 include "core/load.pxi"        # one module, the queue
 include "core/pool.pxi"        # processes that load
 include "core/engine.pxi"      # the order with several of them

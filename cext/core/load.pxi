@@ -11,7 +11,7 @@ cdef struct Outcome:
 
 
 cdef const char* load_reason(const Outcome* outcome) noexcept nogil:
-    # Why a module was not loaded; NULL where it was. The kernel's own log line, if any, stands above ours.
+    # Why a module was not loaded; NULL where it was.
     cdef int number = -outcome.result
     if number == 0:
         return NULL
@@ -20,11 +20,15 @@ cdef const char* load_reason(const Outcome* outcome) noexcept nogil:
             return b"its packed file is damaged"
         return either(number == ENOENT, b"its file is not here", strerror(number))
     if number == ENOENT:
-        return b"unknown symbol (then the kernel names it in the line above), or its init found something missing"
+        return b"unknown symbol, or its init found something missing"
     if number == ENOEXEC:
         return b"not a module for this kernel (other version or architecture, or damaged)"
     if number == EOPNOTSUPP:
         return b"compressed, and this kernel does not decompress modules"
+    if number == EKEYREJECTED:
+        return b"its signature is missing, not of this file, or by a key that the kernel does not know"
+    if number == EINVAL:
+        return b"a parameter, a symbol's version or namespace does not fit, or its init refuses"
     return strerror(number)
 
 
@@ -113,6 +117,7 @@ cdef bint load_prepare(Loader* loader, const Step* step, const char* by, const c
         if record.flags & MODULE_FLAG_INSTALL and not loader.dry_run:
             log_install(loader, name, b"its install command at ", b" is not run at boot; it is loaded as usual")
         return True
+    outcome.opened = False
     outcome.begun = outcome.ended = seam_now()
     outcome.cpu = -1
     load_settle(loader, step, by, &outcome, why, 0, outcome.begun)
@@ -123,6 +128,13 @@ cdef void load_settle(Loader* loader, const Step* step, const char* by, const Ou
                       uint32_t worker, int64_t queued) noexcept nogil:
     # Keep, log and trace what became of a module. WHY: NULL where it was loaded. WORKER: 0 is this process.
     cdef const char* name = index_name(&loader.index, step.module)
+    cdef char buffer[512]
+    cdef Text text = text_over(buffer, sizeof(buffer))
+    # A driver that finds nothing to do has nothing to say; where messages do not go to the log it is not read.
+    if why != NULL and outcome.opened and outcome.result != -ENODEV and loader.kmsg >= 0:
+        put(&text, why)
+        put_words(&text, name)
+        why = buffer
     if outcome.result == 0:
         loader.states[step.module] = MODULE_LOADED
         loader.n_loaded += 1

@@ -381,6 +381,11 @@ cdef int insmod_main(int argc, char** argv) noexcept nogil:
     cdef Outcome outcome
     cdef size_t n
     cdef uint32_t flags = 0
+    cdef char name[256]
+    cdef char reason[512]
+    cdef Text module = text_over(name, sizeof(name))
+    cdef Text why = text_over(reason, sizeof(reason))
+    cdef const char* at
     if argc < 2:
         tool_usage(b"insmod FILE [PARAM=VALUE...]")
         return 1
@@ -396,7 +401,14 @@ cdef int insmod_main(int argc, char** argv) noexcept nogil:
     outcome = load_new(AT_FDCWD, argv[1], buffer, flags)
     if outcome.result == 0:
         return 0
-    log_why(&loader, LOG_ERROR, b"module", argv[1], load_reason(&outcome))
+    put(&why, load_reason(&outcome))
+    if outcome.opened:
+        at = path_name(argv[1])
+        while at[0] and at[0] != c'.':
+            put_char(&module, c'_' if at[0] == c'-' else at[0])
+            at += 1
+        put_words(&why, name)
+    log_why(&loader, LOG_ERROR, b"module", argv[1], reason)
     return 1
 
 

@@ -139,9 +139,13 @@ def _why(path: Path, number: int) -> str:
     if number == errno.ENOENT and not path.exists():
         return "its file is not here"
     if number == errno.ENOENT:
-        return "unknown symbol (then the kernel names it in the line above), or its init found something missing"
+        return "unknown symbol, or its init found something missing"
     if number == errno.ENOEXEC:
         return "not a module for this kernel (other version or architecture, or damaged)"
     if number == errno.EOPNOTSUPP:
         return "compressed, and this kernel does not decompress modules"
+    if number == errno.EKEYREJECTED:
+        return "its signature is missing, not of this file, or by a key that the kernel does not know"
+    if number == errno.EINVAL:
+        return "a parameter, a symbol's version or namespace does not fit, or its init refuses"
     return os.strerror(number)

@@ -64,8 +64,9 @@ def _what(data: bytes) -> str:
         return "it is empty"
     if not data.strip(b"\0"):
         return "it is all zeros"
-    if data[:15].isascii() and data[:15].decode().isprintable():
-        return f"it is text that begins with {data[:15].decode()!r}"
+    line = data[:20].split(b"\n")[0]
+    if line.isascii() and line.decode().isprintable():
+        return f"it is text that begins with {line.decode()!r}"
     return "it is not ELF"
 
 
@@ -153,12 +154,11 @@ def _symbols(elf: ElfModule, kernel: Kernel) -> Iterator[Cause]:
     for name, crc in elf.imports.items():
         if name in elf.weak or name in PROVIDED:
             continue
-        found = kernel.find(name)
-        if not found:
+        export = kernel.export(name)
+        if export is None:
             if kernel.own_exports:
                 unknown.append(name)
             continue
-        export = found[0]
         if versions and crc is not None and export.crc is not None and crc != export.crc:
             differing.append((export, crc))
         if export.gpl_only and not is_gpl_compatible(licenses):
@@ -201,11 +201,11 @@ def where_is(symbol: str, kernel: Kernel) -> str:
     for release in kernel.others():
         other = Kernel(kernel.root, release)
         try:
-            exports = other.find(symbol)
+            export = other.export(symbol)
         except (TinykmodError, OSError):
             continue
-        if exports:
-            told.append(f"in {release} {owner_of(exports[0])} exports it")
+        if export is not None:
+            told.append(f"in {release} {owner_of(export)} exports it")
     return "; ".join(told)
 
 

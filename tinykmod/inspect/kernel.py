@@ -153,10 +153,12 @@ class Kernel:
         found = next((file for file in find_modules(self.directory) if file.name == name), None)
         return self.directory / found.path if found is not None else None
 
-    def find(self, symbol: str) -> list[Export]:
-        """Everyone who exports a symbol: itself first, as it looks into itself first, then modules."""
-        own = self.own_exports.get(symbol)
-        return [*([own] if own else []), *(self._exports(module)[symbol] for module in self.exporters(symbol))]
+    def export(self, symbol: str) -> Export | None:
+        """Who exports a symbol: itself, as it looks into itself first, else the module that depmod takes."""
+        if symbol in self.own_exports:
+            return self.own_exports[symbol]
+        modules = self.exporters(symbol)
+        return self._exports(modules[-1])[symbol] if modules else None
 
     def _exports(self, module: Module) -> Mapping[str, Export]:
         if module.name not in self._told:

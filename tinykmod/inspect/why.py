@@ -246,9 +246,8 @@ def _of_boot(place: Place, name: str, path: Path) -> Iterator[Line]:
             yield Line("because", "it was still in its init when the boot went on without it: it timed out")
     if place.trace and not events and not any(event.get("name") == name for event in place.trace):
         yield Line("note", "in the boot of the trace nothing asked for it")
-    if not events:
-        if said_of(name, place.log):
-            yield Line("because", explain(0, name, _causes(place, name, path), place.log).text)
+    if not events and said_of(name, place.log):
+        yield Line("because", explain(0, name, _causes(place, name, path), place.log).text)
 
 
 def _loads(place: Place) -> list[Event]:

@@ -73,6 +73,8 @@ def summary(trace: list[Event], moments: Iterable[Moment] = ()) -> list[str]:
     idle = sum(event["result"] == -errno.ENODEV for event in loads)
     counts = f"{loaded} loaded, {len(loads) - loaded - idle} failed, {idle} without a device (ENODEV)"
     lines = [f"modules  {counts}; {ms(sum(event['dur'] for event in loads))} ms in the kernel, added up"]
+    lines += [f"failed   {event['name']}: {result(event)}{': ' if 'error' in event else ''}{event.get('error', '')}"
+              for event in loads if event["result"] not in (0, -errno.ENODEV)]  # fmt: skip
     dropped = [event["name"] for event in trace if event["ev"] == "dropped"]
     if dropped:
         lines.append(f"dropped  {len(dropped)} queued when the root was mounted: {' '.join(dropped)}")
