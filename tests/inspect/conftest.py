@@ -1,4 +1,4 @@
-"""A small tree, and a machine on which some of it is loaded; the kernel of a tree with faulty modules in it."""
+"""A small tree, and a machine on which some of it is loaded."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ import pytest
 from beside_kmod import add_loaded
 from make_machine import Machine
 from make_tree import RELEASE, make_tree
-
-from tinykmod.bench import debian
-from tinykmod.inspect.kernel import Kernel
 
 FOO = {
     "modinfo": [
@@ -81,9 +78,3 @@ def sysroot(tmp_path: Path) -> Path:
     (parameters / "depth").chmod(0o644)
     (machine.base / "sys/module/foo/taint").write_text("OE\n")
     return machine.base
-
-
-@pytest.fixture(scope="session")
-def faulty(kernel: debian.Kernel, faulty_root: Path) -> Kernel:
-    """That of faults.FAULTS's tree."""
-    return Kernel(faulty_root, kernel.release)

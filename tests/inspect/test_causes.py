@@ -36,6 +36,11 @@ SAID = {
 }
 
 
+@pytest.fixture(scope="module")
+def faulty(kernel: debian.Kernel, faulty_root: Path) -> Kernel:
+    return Kernel(faulty_root, kernel.release)
+
+
 def causes(kernel: Kernel, name: str, options: str = "") -> list[Cause]:
     path = kernel.path(name)
     assert path is not None
@@ -95,7 +100,7 @@ def test_a_module_of_another_kernel(faulty: Kernel, kernel: debian.Kernel) -> No
     [compressed] = [cause for cause in found if cause.kind == "compression"]
     assert not compressed.fatal
     assert "xz" in compressed.text
-    assert explain(errno.EOPNOTSUPP, "dummy", found) == compressed
+    assert explain(errno.EOPNOTSUPP, "dummy", found).kind == "compression"
     # Where its symbols went: the other version's tree is looked into.
     both = Kernel(other.root, other.release)
     assert not [cause for cause in examine(path.read_bytes(), str(path), both) if cause.kind != "compression"]

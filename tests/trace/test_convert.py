@@ -47,9 +47,10 @@ def test_show_prints_what_the_demo_prints(run_tinykmod: Run, trace: Path) -> Non
     assert lines[0].split() == ["ms", "module", "took", "ms", "result", "reason"]
     assert lines[2].split() == ["2.0", "virtio", "1.5", "ok", "virtio_pci", "needs", "it"]
     assert lines[4].split()[:4] == ["5.0", "odd<&>", "0.0", "ENOENT"]
-    assert lines[-6].endswith(" -- slow is still in its init; the boot goes on without it")
+    assert lines[-7].endswith(" -- slow is still in its init; the boot goes on without it")
     assert lines[-2] == "dropped  1 queued when the root was mounted: e1000e"
-    assert lines[-3] == "modules  2 loaded, 1 failed, 0 without a device (ENODEV); 9.8 ms in the kernel, added up"
+    assert lines[-3].startswith("failed   odd<&>: ENOENT")
+    assert lines[-4] == "modules  2 loaded, 1 failed, 0 without a device (ENODEV); 9.8 ms in the kernel, added up"
     assert lines[-1] == "reached  root device 20.0 ms, mounted 30.0 ms after init started"
 
 

@@ -14,8 +14,11 @@ import faults
 import pytest
 from once import once
 
-from tinykmod.bench.disk import TELL_AND_END
 from tinykmod.bench.result import BootResult
+from tinykmod.inspect.kernel import Kernel
+from tinykmod.inspect.kernel_log import read_file
+from tinykmod.inspect.why import Place, why
+from tinykmod.kmod.config import read_config
 from tinykmod.trace.timeline import summary
 
 pytestmark = pytest.mark.vm
@@ -71,7 +74,8 @@ for file in {' '.join(TOOLS)}; do
     echo "insmod $file $? $($bb cat /said)"
 done
 echo "report $($bb cat /run/tinykmod/report.json)"
-{TELL_AND_END}"""
+/init modprobe virtio_blk
+"""
 
 
 class Refused(NamedTuple):
@@ -83,7 +87,7 @@ class Refused(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def refused(start: Callable, kernel, busybox, run_tinykmod: Callable, shared_dir: Path, tmp_path_factory) -> Refused:
+def refused(start: Callable, disk, kernel, busybox, run_tinykmod, shared_dir: Path, tmp_path_factory) -> Refused:
     scratch = tmp_path_factory.mktemp("refused")
     root = once(shared_dir / "refused-root", lambda path: faults.make_root(path, kernel))
     updates = root / "lib/modules" / kernel.release / "updates"
@@ -104,8 +108,9 @@ def refused(start: Callable, kernel, busybox, run_tinykmod: Callable, shared_dir
     done = run_tinykmod("initramfs", "-b", root, "--for", "virtual", "--strict", "--no-firmware", "-o", image, *words,
                         kernel.release)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    append = f"root=LABEL=nowhere rd.tinykmod.timeout=1 rd.tinykmod.jobs=1 rd.driver.pre={','.join(BOOTED)}"
-    result = start(append, initrd=image)
+    # The root is kept away until the shell has told what there is.
+    append = "root=LABEL=tinykmod-root rd.tinykmod.timeout=1 rd.tinykmod.jobs=1 modprobe.blacklist=virtio_blk"
+    result = start(f"{append} rd.driver.pre={','.join(BOOTED)}", disk(), initrd=image)
     assert result.ended == "poweroff", result.tail(60)
     (scratch / "trace.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in result.trace or ()))
     (scratch / "dmesg").write_text("".join(f"[{time:12.6f}] {text}\n" for time, text in result.dmesg))
@@ -142,18 +147,19 @@ def test_the_report_and_trace_show_have_the_causes(refused: Refused) -> None:
                        for line in lines)  # fmt: skip
 
 
-def test_why_translates_what_happened(refused: Refused, faulty_root: Path, run_tinykmod: Callable) -> None:
-    """From the trace and the log of the boot, with the tree at hand; without the log too, where that is not the only
-    one to know."""
-    for name, words in CAUSES.items():
-        for more in (["--log", refused.log], []):
-            if not more and name == "fbusy300":
-                continue
-            done = run_tinykmod("why", "--sysroot", faulty_root, "--trace", refused.trace, *more, name)
-            assert (done.returncode, done.stderr) == (1, "")
-            head, first = done.stdout.splitlines()[:2]
-            assert head.endswith(": was not loaded")
-            assert words in first, done.stdout
+def test_why_translates_what_happened(refused: Refused, faulty_root: Path, kernel, run_tinykmod: Callable) -> None:
+    """From the trace and the log of the boot, with the tree at hand; from the errno alone, where that will do."""
+    place = Place(Kernel(faulty_root, kernel.release), read_config(faulty_root), trace=list(refused.result.trace))
+    for log in read_file(refused.log), []:
+        place.log = log
+        for name, words in CAUSES.items():
+            if log or name != "fbusy300":
+                [verdict] = why(place, name)
+                assert (verdict.text, verdict.good) == ("was not loaded", False)
+                assert words in verdict.lines[0].text, verdict
+    done = run_tinykmod("why", "--sysroot", faulty_root, "--trace", refused.trace, "--log", refused.log, "fsymb")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert CAUSES["fsymb"] in done.stdout.splitlines()[1]
     done = run_tinykmod("why", "--sysroot", faulty_root, "--trace", refused.trace, "--log", refused.log, "fbtfx")
     assert done.returncode == 0
     assert ": was loaded" in done.stdout

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from tinykmod.cli import messages
 from tinykmod.errors import TinykmodError
+from tinykmod.inspect.failed import Watch
 from tinykmod.kmod.insert import insert
+from tinykmod.kmod.names import module_name
 from tinykmod.kmod.system import MODULE_INIT_IGNORE_MODVERSIONS, MODULE_INIT_IGNORE_VERMAGIC, Linux
 
 #: kmod's own words for what the kernel answers; for the rest it has strerror(3)'s.
@@ -46,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     except OSError as missing:
         error(f"could not load module {file}: {missing.strerror}")
         return 1
+    watch = Watch(Path("/"), os.uname().release)
+    watch.mark()
     try:
         result = insert(Linux(), Path(file), options, flags)
     except OSError as unreadable:
@@ -56,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         return 1
     if result:
         error(f"could not insert module {file}: {WHY.get(-result) or os.strerror(-result)}")
+        if cause := watch.cause(module_name(file), Path(file), options, -result):
+            error(f"{module_name(file)}: {cause}")
         return 1
     if args.verbose:
         print(" ".join(["insmod", *args.words]))

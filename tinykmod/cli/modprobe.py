@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tinykmod.cli.messages import reported, reporter
 from tinykmod.errors import TinykmodError
+from tinykmod.inspect.failed import Watch
 from tinykmod.kmod.config import read_config
 from tinykmod.kmod.loaded import ROOT
 from tinykmod.kmod.lookup import ModuleFiles
@@ -96,9 +97,10 @@ def _run(args: argparse.Namespace, wait: float | None, say: Callable[[Severity, 
         ignore_vermagic=args.force or args.force_vermagic,
     )
     children = _options_of_children(args)
-    modprobe = Modprobe(
-        files, config, flags, system=_linux, show=print, say=say, options_of_children=children, kernel=ROOT
-    )
+    # Who is not told has nothing looked for.
+    watch = None if args.quiet else Watch(args.dirname, version)
+    modprobe = Modprobe(files, config, flags, system=_linux, show=print, say=say, options_of_children=children,
+                        kernel=ROOT, watch=watch)  # fmt: skip
     if args.showconfig:
         modprobe.show_config()
         return 0

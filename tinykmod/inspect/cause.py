@@ -21,29 +21,37 @@ class Cause(NamedTuple):
     errnos: tuple[int, ...] = ()  # that the kernel has for it
     fatal: bool = True
     subject: str = ""  # the symbol or parameter that it is about
+    harmless: str = ""  # what comes of it where it is not fatal
+
+    @property
+    def line(self) -> str:
+        """The text with what comes of it."""
+        return f"{self.text}: {self.harmless}" if self.harmless else self.text
 
 
-#: What the kernel's log says of a module -> the kind of the cause, its one line. {0} and so on are the groups.
-_SAID = (
-    (r"{m}: Unknown symbol (\S+) \(err -2\)", "symbol", "unknown symbol {0}"),
-    (r"{m}: disagrees about version of symbol (\S+)", "crc", "built against another version of {0}"),
-    (r"{m}: no symbol version for (\S+)", "crc", "built without a version of {0}"),
+_REFUSED = (errno.EKEYREJECTED, errno.EPERM)
+#: What the kernel's log says of a module, whose name is {m}: form, kind of the cause, its line ({0}: a group); of a
+#: form without the name the errnos that it goes with.
+_SAID: tuple[tuple[str, str, str, tuple[int, ...]], ...] = (
+    (r"{m}: Unknown symbol (\S+) \(err -2\)", "symbol", "unknown symbol {0}", ()),
+    (r"{m}: disagrees about version of symbol (\S+)", "crc", "built against another version of {0}", ()),
+    (r"{m}: no symbol version for (\S+)", "crc", "built without a version of {0}", ()),
     (r"{m}: module uses symbol \(?(\S+?)\)? from namespace (\S+?),", "namespace",
-     "{0} is exported in the namespace {1}, which the module does not import"),
-    (r"{m}: version magic '([^']*)' should be '([^']*)'", "vermagic", "built for '{0}', this kernel is '{1}'"),
-    (r"{m}: exports duplicate symbol (\S+) \(owned by ([^)]+)\)", "clash", "it exports {0}, as {1} does"),
-    (r"{m}: `(.*)' (invalid|too large) for parameter `([^']+)'", "parameter", "parameter {2}: '{0}' is {1}"),
-    (r"Loading of (unsigned module) is rejected", "unsigned", "it is not signed"),
-    (r"Loading of (module with unavailable key) is rejected", "key", "it is signed by a key that the kernel lacks"),
-    (r"Loading of (module with unsupported crypto) is rejected", "key", "the kernel does not know how it is signed"),
-    (r"Lockdown: \S+: (unsigned module loading) is restricted", "unsigned", "it is not signed, and lockdown is on"),
-    (r"Module ({m}) is blacklisted", "blacklist", "module_blacklist= on the kernel command line forbids it"),
-    (r"(?:Error: )?Driver '([^']+)' is already registered", "busy", "a driver named {0} is registered already"),
-    (r"{m}: .*?(can't request region|request(?:ing)? .*?failed|resource .* busy|BAR \d+: can't reserve).*", "busy",
-     "what it needs is taken: {0}"),
-    (r"(?:\S+ )?\S+: Direct firmware load for (\S+) failed with error -2", "firmware", "firmware {0} is not there"),
-    (r"failed to validate module \[{m}\] BTF: (-\d+)", "btf", "its BTF does not fit this kernel's"),
-    (r"(?:module: )?{m}: (.*struct module.*)", "struct", "{0}"),
+     "{0} is exported in the namespace {1}, which the module does not import", ()),
+    (r"{m}: version magic '([^']*)' should be '([^']*)'", "vermagic", "built for '{0}', the kernel is '{1}'", ()),
+    (r"{m}: exports duplicate symbol (\S+) \(owned by ([^)]+)\)", "clash", "it exports {0}, as {1} does", ()),
+    (r"{m}: `(.*)' (invalid|too large) for parameter `([^']+)'", "parameter", "parameter {2}: '{0}' is {1}", ()),
+    (r"Module ({m}) is blacklisted", "blacklist", "module_blacklist= on the kernel command line forbids it", ()),
+    (r"{m} \S+: Direct firmware load for (\S+) failed with error -2", "firmware", "firmware {0} is not there", ()),
+    (r"failed to validate module \[{m}\] BTF: (-\d+)", "btf", "its BTF does not fit this kernel's", ()),
+    (r"{m} \S+: (BAR \d+: can't reserve .*|can't request region .*)", "busy", "what it needs is taken: {0}", ()),
+    (r"(?:Error: )?Driver '([^']+)' is already registered", "busy", "a driver named {0} is registered already",
+     (errno.EBUSY, errno.EEXIST)),
+    (r"Loading of (unsigned module) is rejected", "unsigned", "it is not signed", _REFUSED),
+    (r"Loading of (module with \S+ key) is rejected", "key", "it is signed by a key that the kernel lacks", _REFUSED),
+    (r"Loading of (module with \S+ crypto) is rejected", "key", "the kernel knows not how it is signed", _REFUSED),
+    (r"Lockdown: \S+: (unsigned module loading) is restricted", "unsigned", "it is not signed, and lockdown is on",
+     _REFUSED),
 )  # fmt: skip
 
 #: What an errno means of a load where neither the module nor the log tells more.
@@ -63,36 +71,36 @@ _ERRNOS = {
 }
 
 
-def said_of(name: str, log: Iterable[str]) -> list[Cause]:
-    """What the kernel's log lines say of a module, in the log's order."""
-    own = re.escape(name)
-    forms = [(re.compile(form.replace("{m}", own)), kind, text) for form, kind, text in _SAID]
+def said_of(name: str, log: Iterable[str], number: int = 0) -> list[Cause]:
+    """What the kernel's log lines say of a module, whose load failed with NUMBER if any, in the log's order."""
+    own = re.escape(name).replace("_", "[-_]")
+    forms = [(re.compile(form.replace("{m}", own)), kind, text, numbers) for form, kind, text, numbers in _SAID
+             if not numbers or number in numbers]  # fmt: skip
     found = []
     for line in log:
-        for form, kind, text in forms:
+        for form, kind, text, numbers in forms:
             if told := form.match(line):
                 subject = told[3] if kind == "parameter" else told[1]
-                found.append(Cause(kind, text.format(*told.groups()), (), subject=subject))
+                found.append(Cause(kind, text.format(*told.groups()), numbers, subject=subject))
                 break
     return found
 
 
 def explain(number: int, name: str, found: Iterable[Cause], log: Iterable[str] = ()) -> Cause:
     """The cause of a failed load: of what was FOUND by examine() what the kernel's log names, else what its errno,
-    NUMBER (positive), is for; else what the log says, or the errno."""
-    causes, said = list(found), said_of(name, log)
-    fitting = [cause for cause in causes if number in cause.errnos]
+    NUMBER (positive; 0: not known), is for; else what the log says, or the errno."""
+    causes, said = list(found), said_of(name, log, number)
     for told in said:
         for cause in causes:
             # To the kernel a symbol that is for GPL modules only is an unknown one.
             same = cause.kind == told.kind or (cause.kind, told.kind) == ("gpl", "symbol")
             if same and (not cause.subject or cause.subject == told.subject):
-                return cause
-    blamed = [told for told in said if told.kind not in ("btf", "firmware")]
-    if blamed:
-        return blamed[0]
-    if fitting:
-        return next((cause for cause in fitting if cause.fatal), fitting[0])
-    if said:
-        return said[0]
+                return cause._replace(harmless="")
+    fitting = sorted((cause for cause in causes if number in cause.errnos), key=lambda cause: not cause.fatal)
+    named = [told for told in said if not told.errnos]
+    # A kernel that says that types do not fit, or that firmware is missing, may have gone on.
+    blamed = [told for told in named if told.kind not in ("btf", "firmware")]
+    # A line without the module's name may be of another's load.
+    for cause in (*blamed, *fitting, *(told for told in said if told not in blamed)):
+        return cause._replace(harmless="")
     return Cause("errno", _ERRNOS.get(number, os.strerror(number)), (number,))

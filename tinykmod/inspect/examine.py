@@ -35,8 +35,9 @@ def examine(raw: bytes, which: str, kernel: Kernel, options: str = "", *, quick:
     kind = compression(raw)
     if kind and kind != "packed" and kernel.loads_compressed(kind) is False:
         text = (f"compressed with {kind}, which this kernel does not decompress (CONFIG_MODULE_DECOMPRESS, "
-                "CONFIG_MODULE_COMPRESS_*): modprobe does it, a boot needs it packed or plain")  # fmt: skip
-        yield Cause("compression", text, (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS), fatal=False)
+                "CONFIG_MODULE_COMPRESS_*)")  # fmt: skip
+        yield Cause("compression", text, (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS), fatal=False,
+                    harmless="modprobe does it, a boot needs it packed or plain")  # fmt: skip
     try:
         image = decompress(raw, which)
     except ModuleFormatError as damage:
@@ -75,12 +76,13 @@ def _signature(image: bytes, which: str, kernel: Kernel) -> Iterator[Cause]:
     if kernel.config and kernel.config.get("CONFIG_MODULE_SIG") != "y":
         return
     enforced = kernel.enforces
-    refused = f": refused for {enforced}" if enforced else ": it loads, and taints the kernel (E)"
+    refused = f": refused for {enforced}" if enforced else ""
+    harmless = "" if enforced else "it loads, and taints the kernel (E)"
     numbers = (errno.EKEYREJECTED, errno.EPERM)
     try:
         signature = read_signature(image, which)
         if signature is None:
-            yield Cause("unsigned", f"it is not signed{refused}", numbers, fatal=bool(enforced))
+            yield Cause("unsigned", f"it is not signed{refused}", numbers, bool(enforced), harmless=harmless)
             return
         key = next((key for key in kernel.keys if key.serial == signature.key.lstrip(b"\0")), None)
         if key is not None and trusted.verified(image, which, signature, key) is False:
@@ -89,7 +91,7 @@ def _signature(image: bytes, which: str, kernel: Kernel) -> Iterator[Cause]:
         elif key is None and kernel.keys:
             by = f"'{signature.signer}', key {signature.key.hex()}"
             text = f"it is signed by {by}, which is none of the kernel's own keys{refused}"
-            yield Cause("key", text, (*numbers, errno.ENOKEY), fatal=bool(enforced))
+            yield Cause("key", text, (*numbers, errno.ENOKEY), bool(enforced), harmless=harmless)
     except ModuleFormatError as damage:
         yield Cause("signature", f"its signature is damaged: {damage.why}", (errno.EBADMSG, errno.EKEYREJECTED))
     except TinykmodError:
@@ -127,8 +129,8 @@ def _vermagic(elf: ElfModule, sections: ElfObject, kernel: Kernel) -> Iterator[C
     forced = kernel.config.get("CONFIG_MODULE_FORCE_LOAD") == "y"
     own = next((value for key, value in elf.modinfo if key == "vermagic"), None)
     if own is None:
-        rest = ": it loads, and taints the kernel (F)" if forced else ""
-        yield Cause("vermagic", f"it has no version magic{rest}", (errno.ENOEXEC,), fatal=not forced)
+        yield Cause("vermagic", "it has no version magic", (errno.ENOEXEC,), not forced,
+                    harmless="it loads, and taints the kernel (F)" if forced else "")  # fmt: skip
         return
     if not theirs:
         return
@@ -247,5 +249,5 @@ def _btf(elf: ElfObject, kernel: Kernel) -> Iterator[Cause]:
     _, why = btf.read(elf.contents(section), elf.order, kernel.btf)
     if why:
         fatal = kernel.config.get("CONFIG_MODULE_ALLOW_BTF_MISMATCH") != "y"
-        rest = "" if fatal else "; it loads without its types (CONFIG_MODULE_ALLOW_BTF_MISMATCH)"
-        yield Cause("btf", f"its BTF does not fit this kernel's: {why}{rest}", (errno.EINVAL,), fatal)
+        harmless = "" if fatal else "it loads without its types (CONFIG_MODULE_ALLOW_BTF_MISMATCH)"
+        yield Cause("btf", f"its BTF does not fit this kernel's: {why}", (errno.EINVAL,), fatal, harmless=harmless)

@@ -22,7 +22,7 @@ from tinykmod.kmod.commandline import Word, parse
 from tinykmod.kmod.lookup import ALIASES, ModuleFiles
 from tinykmod.kmod.names import normalise_pattern
 from tinykmod.modules.compression import decompress
-from tinykmod.modules.directory import directory_of, module_directory, releases
+from tinykmod.modules.directory import directory_of, releases
 from tinykmod.modules.files import ModuleFile, find_modules
 from tinykmod.modules.tree import Module, ModuleTree, read_directory, read_elf, read_modules, tree_of
 from tinykmod.modules.vmlinux import unpack_vmlinux
@@ -42,13 +42,17 @@ class Kernel:
 
     @cached_property
     def directory(self) -> Path:
-        """Where its modules are. Raises TinykmodError where there is none."""
-        return module_directory(self.root, self.release)
+        """Where its modules are, or would be."""
+        return directory_of(self.root, self.release)
 
     @cached_property
-    def _files(self) -> tuple[ModuleTree, dict[str, str]]:
-        directory = self.directory
-        files = find_modules(directory)
+    def _files(self) -> dict[str, ModuleFile]:
+        """Of every module, whole or not."""
+        return {file.name: file for file in find_modules(self.directory)} if self.directory.is_dir() else {}
+
+    @cached_property
+    def _modules(self) -> tuple[ModuleTree, dict[str, str]]:
+        directory, files = self.directory, [*self._files.values()]
         try:
             return read_directory(directory, self.release, files), {}
         except TinykmodError:
@@ -66,12 +70,12 @@ class Kernel:
     @property
     def tree(self) -> ModuleTree:
         """Its modules, without those that cannot be read."""
-        return self._files[0]
+        return self._modules[0]
 
     @property
     def damaged(self) -> Mapping[str, str]:
         """The modules that cannot be read, and why."""
-        return self._files[1]
+        return self._modules[1]
 
     @cached_property
     def _depmods(self) -> ModuleFiles | None:
@@ -146,11 +150,11 @@ class Kernel:
     @cached_property
     def names(self) -> frozenset[str]:
         """Of all of its modules, those in `damaged` included."""
-        return frozenset(file.name for file in find_modules(self.directory))
+        return frozenset(self._files)
 
     def path(self, name: str) -> Path | None:
         """Where the file of a module is, whole or not; None where there is none."""
-        found = next((file for file in find_modules(self.directory) if file.name == name), None)
+        found = self._files.get(name)
         return self.directory / found.path if found is not None else None
 
     def export(self, symbol: str) -> Export | None:
@@ -208,7 +212,7 @@ class Kernel:
     @cached_property
     def _one(self) -> tuple[bytes, str] | None:
         """The first of its modules that is whole, and its path: what they all have in common is in each."""
-        for file in find_modules(self.directory):
+        for file in self._files.values():
             path = self.directory / file.path
             try:
                 data = read_module(path)

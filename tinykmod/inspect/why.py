@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -88,12 +89,13 @@ def why(place: Place, word: str) -> list[Verdict]:
     """
     if ".ko" in word and Path(word).is_file():
         return [why_module(place, module_name(word), Path(word))]
-    device = _device(place, word)
-    if device is not None:
-        return [why_device(place, device)]
-    name = module_name(word)
-    if name in place.kernel.names or name in place.kernel.builtin:
-        return [why_module(place, name)]
+    device, name = _device(place, word), module_name(word)
+    found = [why_device(place, device)] if device is not None else []
+    # pcspkr is both.
+    if "/" not in word and (name in place.kernel.names or name in place.kernel.builtin):
+        found.insert(0, why_module(place, name))
+    if found:
+        return found
     if ":" in word:
         return [why_modalias(place, word)]
     served = [found.module for found in _served(place, word)]
@@ -113,7 +115,7 @@ def why_module(place: Place, name: str, file: Path | None = None) -> Verdict:
     lines = list(_of_boot(place, name, path))
     causes = list(_causes(place, name, path))
     told = {line.text for line in lines}
-    lines += [Line("because" if cause.fatal else "note", cause.text) for cause in causes if cause.text not in told]
+    lines += [Line("because" if cause.fatal else "note", cause.line) for cause in causes if cause.text not in told]
     lines += _needs(place, name, path)
     lines += _forbidden(place, name, by_name=True)
     if place.image is not None and name not in place.image and file is None:
@@ -235,8 +237,7 @@ def _of_boot(place: Place, name: str, path: Path) -> Iterator[Line]:
             cause = explain(-event["result"], name, _causes(place, name, path), place.log)
             number = errno.errorcode.get(-event["result"], str(event["result"]))
             yield Line("because", cause.text)
-            yield Line("note", f"the kernel's answer was {number}" if event["result"] != -errno.EINVAL
-                       or "error" not in event else f"the loader: {event['error']}")  # fmt: skip
+            yield Line("note", f"the kernel's answer was {number} ({os.strerror(-event['result'])})")
         else:
             yield Line("note", f"it took {event['dur'] / 1e6:.1f} ms ({event['why']} {event['by']})")
     for event in place.trace:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tinykmod.errors import ConfigError, TinykmodError
 from tinykmod.kmod.commandline import blacklisted, parameters
@@ -88,6 +88,19 @@ class Flags(NamedTuple):
     ignore_vermagic: bool = False
 
 
+class Watch(Protocol):
+    """Finds out why a load failed."""
+
+    def mark(self) -> None:
+        """A load begins."""
+        ...
+
+    def cause(self, name: str, path: Path, options: str, number: int) -> str:
+        """One line on the load of the module's file, which the kernel refused with NUMBER, a positive errno; empty
+        where there is no more to say."""
+        ...
+
+
 class FailedError(Exception):
     """What was asked for did not work, and has been told."""
 
@@ -97,7 +110,8 @@ class Modprobe:
 
     `system` makes the seam when something is to be done. `show` takes what kmod prints on standard output, `say` its
     messages. Commands get `options_of_children` as MODPROBE_OPTIONS. proc/ and sys/ are looked for below `kernel`;
-    `command_line`, if given, is the kernel's instead of that in proc/.
+    `command_line`, if given, is the kernel's instead of that in proc/. What `watch` finds out of
+    a failed load is one more message.
     """
 
     def __init__(
@@ -112,6 +126,7 @@ class Modprobe:
         options_of_children: str = "",
         kernel: Path = ROOT,
         command_line: str | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.files = files
         self.config = config
@@ -121,6 +136,8 @@ class Modprobe:
         self._say = say
         self._options_of_children = options_of_children
         self._kernel = kernel
+        self._watch = watch
+        self._why = ""
         try:
             if command_line is None:
                 command_line = (kernel / "proc/cmdline").read_text(errors="surrogateescape")
@@ -179,6 +196,8 @@ class Modprobe:
                 self._say(Severity.ERROR, f"could not insert '{module.name}': {why}")
             elif result:
                 self._say(Severity.ERROR, f"could not insert '{module.name}': {os.strerror(-result)}")
+            if result and self._why:
+                self._say(Severity.ERROR, self._why)
         if result:
             raise FailedError
 
@@ -283,6 +302,7 @@ class Modprobe:
 
     def _load(self, module: Found, options: str, *, requested: bool) -> int:
         """0 or a negative errno."""
+        self._why = ""
         step = self.step(module, options, requested=requested)
         if (self.flags.verbose or self.flags.show_depends) and str(step):
             self._show(str(step))
@@ -304,8 +324,14 @@ class Modprobe:
 
         flags = MODULE_INIT_IGNORE_MODVERSIONS if self.flags.ignore_modversions else 0
         flags |= MODULE_INIT_IGNORE_VERMAGIC if self.flags.ignore_vermagic else 0
+        if self._watch is not None:
+            self._watch.mark()
         try:
-            return insert(self.system, Path(path), given.rstrip(" "), flags)
+            result = insert(self.system, Path(path), given.rstrip(" "), flags)
+            if self._watch is not None and result not in (0, -errno.EEXIST):
+                cause = self._watch.cause(module.name, Path(path), given, -result)
+                self._why = f"{module.name}: {cause}" if cause else ""
+            return result
         except OSError as error:
             return -(error.errno or errno.EIO)
         except TinykmodError as error:
