@@ -52,7 +52,7 @@ Run = Callable[..., tuple[int, list[str]]]
 @pytest.fixture
 def run(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """run(*words): the exit code and the lines, errors included. What make_ko leaves out is not told."""
-    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it
+    monkeypatch.delenv("COLUMNS", raising=False)  # the tester's
     monkeypatch.setattr("tinykmod.inspect.examine._struct", lambda *_: iter(()))
 
     def why(*words: str | Path) -> tuple[int, list[str]]:
