@@ -348,8 +348,8 @@ cdef void report_deferred(Report* report) noexcept nogil:
 
 
 cdef void report_firmware(Report* report) noexcept nogil:
-    # Files that drivers asked for in vain, as the kernel's log tells: drivers/base/firmware_loader/main.c, and
-    # Debian's own wording of it.
+    # Files that drivers asked for in vain, as the kernel's log tells (drivers/base/firmware_loader/main.c). Debian's own
+    # "firmware: failed to load" is of each place where the kernel looks, so of compressed files that it finds as well.
     cdef char record[8192]
     cdef const char* name
     cdef size_t n
@@ -387,8 +387,6 @@ cdef const char* firmware_name(const char* record) noexcept nogil:
     cdef const char* after
     while record[0]:
         after = starts(record, b"Direct firmware load for ")
-        if after == NULL:
-            after = starts(record, b"firmware: failed to load ")
         if after != NULL:
             return after
         record += 1

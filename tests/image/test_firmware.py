@@ -72,6 +72,26 @@ def test_it_stays_compressed_only_for_a_kernel_that_reads_it(
         assert contents(found(tmp_path, ["d/a.bin"], config)) == {f"{LIB}/d/a.bin": b"code"}
 
 
+def test_what_is_plain_is_packed_as_the_kernel_reads_it(tmp_path: Path) -> None:
+    """What reads firmware in parts gets it plain: of compressed files the kernel gives no parts."""
+    code = b"code" * 999
+    put(tmp_path, {f"{LIB}/a": code, f"{LIB}/b.zst": zstandard.compress(code), f"{LIB}/c.xz": kernels_xz(code)})
+    (tmp_path / LIB / "link").symlink_to("a")
+    places = search(tmp_path, RELEASE)
+    wanted = {"m": ["a", "b", "c", "link"], "bcm": ["a", "c"]}
+    packed = collect(wanted, places, XZ, pack=True, plain={"bcm"})
+    assert packed.links == {f"{LIB}/link.xz": "a.xz"}
+    read = contents(packed)
+    assert sorted(read) == [f"{LIB}/{name}" for name in ("a", "a.xz", "b.xz", "c", "c.xz")]
+    assert all(lzma.decompress(read[f"{LIB}/{name}.xz"]) == code for name in "abc")
+    assert read[f"{LIB}/a"] == read[f"{LIB}/c"] == code
+    # Linux reads a frame's size from its header before anything else.
+    both = contents(collect({"m": ["a"]}, places, {**XZ, **ZSTD}, pack=True))
+    assert zstandard.get_frame_parameters(both.pop(f"{LIB}/a.zst")).content_size == len(code)
+    assert not both
+    assert sorted(contents(collect({"m": ["a"]}, places, {}, pack=True))) == [f"{LIB}/a"]
+
+
 def test_xz_with_a_check_that_the_kernel_does_not_know_is_decompressed(tmp_path: Path) -> None:
     put(tmp_path, {f"{LIB}/a.xz": lzma.compress(b"code", check=lzma.CHECK_CRC64)})
     assert contents(found(tmp_path, ["a"], XZ)) == {f"{LIB}/a": b"code"}

@@ -17,7 +17,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -189,11 +189,11 @@ def _files(request: Request, given: _Given, choice: _Choice, storing: Storing) -
     own = [*given.system, *choice.modules_load]
     own += [cpio.regular(f"{home}/{name}", text) for name, text in texts.items()]
     entries = {entry.path: entry for entry in own}
-    loads = _firmware(request, choice.modules, given.kernel)
+    loads = _firmware(request, choice.modules, given)
     entries |= {path: cpio.symlink(path, target) for path, target in loads.links.items()}
     later: dict[str, Read] = {f"{home}/{index.path(module.name)}": storing.take(module) for module in choice.modules}
     reasons = dict(zip(later, choice.reasons.values(), strict=True))
-    later |= {path: source.read for path, source in loads.files.items()}
+    later |= {path: storing.read(source) for path, source in loads.files.items()}
     for _, entry in given.files:
         if entry.path in entries or entry.path in later:
             raise TinykmodError(f"/{entry.path}", "the image has a file of its own there")
@@ -239,11 +239,17 @@ def _epoch() -> int:
     return int(text)
 
 
-def _firmware(request: Request, modules: Sequence[Module], kernel: Mapping[str, str]) -> firmware.Firmware:
+def _firmware(request: Request, modules: Sequence[Module], given: _Given) -> firmware.Firmware:
     if request.firmware is None:
         return firmware.Firmware()
     places = firmware.search(request.root, request.release, request.firmware)
-    found = firmware.collect({module.name: module.values("firmware") for module in modules}, places, kernel)
+    found = firmware.collect(
+        {module.name: module.values("firmware") for module in modules},
+        places,
+        given.kernel,
+        pack=given.compress == compressions.BY_MODULE,
+        plain={module.name for module in modules if firmware.IN_PARTS in module.elf.imports},
+    )
     if request.strict and found.missing:
         raise TinykmodError("firmware", f"is missing; {'; '.join(firmware.told(found.missing))}")
     return found

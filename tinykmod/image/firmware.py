@@ -7,13 +7,16 @@ options say, for NAME.zst in the four, then for NAME.xz. All that is found goes 
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+
+import zstandard
 
 from tinykmod.errors import ModuleFormatError
 from tinykmod.modules.compression import compression, decompress
@@ -28,6 +31,11 @@ FORMATS = {".zst": "zstd", ".xz": "xz"}
 #: The byte of an .xz file that tells its check; the kernel's decoder knows none and CRC32.
 XZ_CHECK, KERNELS_CHECKS = 7, (0, 1)
 
+#: Of amdgpu's firmware zstd's 19 makes 8 % less than 9 in eleven times the time, xz's 6 4 % less than 0 in thrice.
+ZSTD_LEVEL, XZ_LEVEL = 9, 0
+#: What reads firmware in parts, which the kernel does of uncompressed files only (since Linux 5.10).
+IN_PARTS = "request_partial_firmware_into_buf"
+
 #: As the kernel's MAXSYMLINKS.
 MOST_LINKS = 40
 
@@ -40,19 +48,23 @@ class Place(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A firmware file, and whether it is decompressed on its way into the image."""
+    """A firmware file, and how it is decompressed, and compressed, on its way into the image."""
 
     file: Path
     format: str = ""
+    packed: str = ""
 
     def read(self) -> bytes:
         """What the image gets. Raises OSError, ModuleFormatError for a file that is not what its suffix says."""
         data = self.file.read_bytes()
-        if not self.format:
-            return data
-        if compression(data) != self.format:
-            raise ModuleFormatError(self.file, f"is no {self.format} file")
-        return decompress(data, str(self.file))
+        if self.format:
+            if compression(data) != self.format:
+                raise ModuleFormatError(self.file, f"is no {self.format} file")
+            data = decompress(data, str(self.file))
+        if self.packed == "zstd":
+            # With its size in front, which the kernel must have.
+            return zstandard.ZstdCompressor(ZSTD_LEVEL).compress(data)
+        return lzma.compress(data, check=lzma.CHECK_CRC32, preset=XZ_LEVEL) if self.packed == "xz" else data
 
 
 @dataclass
@@ -80,26 +92,36 @@ def search(root: Path, release: str, before: Sequence[Path] = ()) -> list[Place]
     return list(dict.fromkeys(found))
 
 
-def collect(wanted: Mapping[str, Sequence[str]], places: Sequence[Place], config: Mapping[str, str]) -> Firmware:
+def collect(
+    wanted: Mapping[str, Sequence[str]],
+    places: Sequence[Place],
+    config: Mapping[str, str],
+    *,
+    pack: bool = False,
+    plain: Collection[str] = (),
+) -> Firmware:
     """Find what is WANTED, module -> names and shell patterns, where `*` matches no `/`.
 
-    CONFIG is the kernel's: a file that it cannot decompress, or of which CONFIG does not tell, is decompressed here.
-    Raises OSError.
+    CONFIG is the kernel's: a file that it cannot decompress, or of which CONFIG does not tell, is decompressed here;
+    one that is not compressed is, with PACK, as it can, but for the modules of PLAIN. Raises OSError.
     """
     result = Firmware()
-    homes: dict[tuple[Path, str], str] = {}
+    homes: dict[tuple[Path, str, str], str] = {}
+    packing = next((suffix for suffix, option in SUFFIXES.items() if pack and config.get(option) == "y"), "")
     for module, names in wanted.items():
         for name in dict.fromkeys(names):
             found = [(each, *hit) for each in _expand(name, places) if (hit := _find(each, places))]
             if not found:
                 result.missing.setdefault(module, []).append(name)
             for each, file, suffix in found:
-                kept = suffix and _kernel_reads(file, suffix, config)
-                path = f"{HOME}/{each}{suffix if kept else ''}"
+                kept = suffix and _kernel_reads(file, suffix, config) and module not in plain
+                end = suffix if kept else "" if module in plain else packing
+                path = f"{HOME}/{each}{end}"
                 if path not in result.users:
-                    home = homes.setdefault((file, suffix), path)
+                    home = homes.setdefault((file, suffix, end), path)
                     if home == path:
-                        result.files[path] = Source(file, "" if kept else FORMATS.get(suffix, ""))
+                        formats = ("", "") if kept else (FORMATS.get(suffix, ""), FORMATS.get(end, ""))
+                        result.files[path] = Source(file, *formats)
                     else:
                         result.links[path] = os.path.relpath(home, PurePosixPath(path).parent)
                 users = result.users.setdefault(path, [])

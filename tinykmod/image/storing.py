@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tinykmod.errors import TinykmodError
 from tinykmod.image import kernel_config
+from tinykmod.image.firmware import Source
 from tinykmod.image.snapshot import Snapshot
 from tinykmod.kmod.signature import MAGIC as SIGNED
 from tinykmod.kmod.signature import without_signature
@@ -59,6 +60,10 @@ class Storing:
         if module.name not in self._begun:
             self.begin(module)
         return self._begun.pop(module.name).result
+
+    def read(self, source: Source) -> Callable[[], bytes]:
+        """As take(), of a firmware file."""
+        return self.pool.submit(source.read).result
 
     def _contents(self, module: Module) -> bytes:
         source = self.directory / module.path
