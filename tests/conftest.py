@@ -22,6 +22,9 @@ from tinykmod.kmod.config import Config
 from tinykmod.modules.tree import read_tree
 from tinykmod.modules.vmlinux import unpack_vmlinux
 
+# pytest-xdist gives its workers one of 80, which is no tester's wish.
+os.environ.pop("COLUMNS", None)
+
 #: So that a child process imports the package that the tests import, wherever it runs.
 _IMPORT_PATH = str(Path(tinykmod.__file__).parent.parent)
 
