@@ -124,7 +124,7 @@ def test_add_takes_names_aliases_and_modaliases(make: Make) -> None:
 
 
 def test_add_refuses_what_leads_nowhere_and_tells_what_is_near(make: Make) -> None:
-    with pytest.raises(TinykmodError, match=r"^nvm: no such module or alias; there is .*\bnvme\b"):
+    with pytest.raises(TinykmodError, match=r"^nvm: no such module or alias; nearest: .*\bnvme\b"):
         make(add=["nvm"])
     with pytest.raises(TinykmodError, match="^zzzzzzzz: no such module or alias$"):
         make(add=["zzzzzzzz"])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 from tinykmod.bench.measured import MARKS, Load, Measured
+from tinykmod.terminal import WIDEST, columns
 from tinykmod.trace import timeline as trace
 
 #: Marks that are a moment in the table; the others are the beginnings and ends of phases.
@@ -26,7 +26,7 @@ def timeline(boot: Measured, *, width: int | None = None) -> str:
 
     Times are milliseconds since the kernel's start; WIDTH is in columns, the terminal's where it is None.
     """
-    width = width or shutil.get_terminal_size((100, 24)).columns
+    width = width or columns(WIDEST)
     rows = sorted([*_phases(boot), *_moments(boot), *_modules(boot, width)], key=lambda row: row[:2])
     header = f"{'ms':>9} {'took ms':>9}  what, worker, result, when, reason"
     return "\n".join([header, *(line.rstrip() for *_, line in rows), "", *summary(boot)]) + "\n"

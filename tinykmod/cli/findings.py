@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tinykmod import terminal
 from tinykmod.files import replacing
 from tinykmod.inspect import report as reports
 from tinykmod.inspect.report import Finding, Level, Rule
@@ -35,7 +34,7 @@ def report(
 ) -> int:
     """Do the work, tell its findings as was asked for; 1 where any is more than a note. Work also gives what JSON
     says of it beside the findings."""
-    width = shutil.get_terminal_size().columns
+    width = terminal.columns()
     if args.rules:
         longest = max(len(rule.name) for rule in rules)
         for rule in rules:
@@ -57,8 +56,7 @@ def report(
     elif args.sarif:
         print(reports.as_sarif(findings, tool, rules))
     else:
-        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        for line in reports.as_text(findings, notes=args.notes, width=width, colour=colour):
+        for line in reports.as_text(findings, notes=args.notes, width=width, colour=terminal.coloured()):
             print(line)
         notes = any(finding.rule.level == Level.NOTE for finding in findings)
         hint = "; --notes shows the notes" if notes and not args.notes else ""

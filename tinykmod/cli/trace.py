@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 
 from tinykmod.errors import TinykmodError
 from tinykmod.files import replacing
+from tinykmod.terminal import WIDEST, columns
 from tinykmod.trace.events import Event, read_trace
 
 #: Where a boot leaves it: docs/trace-format.md.
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "explain":
         from tinykmod.trace.explain import explain
 
-        print(explain(trace, str(args.file), width=max(shutil.get_terminal_size((100, 24)).columns, 60)), end="")
+        print(explain(trace, str(args.file), width=max(columns(WIDEST), 60)), end="")
         return 0
     from tinykmod.trace import convert
 

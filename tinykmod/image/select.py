@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from tinykmod.index.schema import ModuleFlag
 from tinykmod.kmod.names import normalise_pattern
 from tinykmod.modules.driver_class import DriverClass
 from tinykmod.modules.tree import Module, ModuleTree
+from tinykmod.nearest import hint
 
 #: Filesystem types that a root may have; the kernel asks for their modules as `fs-TYPE`.
 ROOT_FILESYSTEMS = ("ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "f2fs", "erofs", "squashfs", "iso9660")
@@ -178,8 +178,7 @@ def _meant(index: Index, name: str) -> list[str]:
 def _named(index: Index, name: str) -> list[str]:
     found = _meant(index, name)
     if not found and not index.lookup(name):
-        near = ", ".join(difflib.get_close_matches(name.replace("-", "_"), index.names, 3))
-        raise TinykmodError(name, f"no such module or alias{near and f'; there is {near}'}")
+        raise TinykmodError(name, f"no such module or alias{hint(name.replace('-', '_'), index.names)}")
     return found
 
 

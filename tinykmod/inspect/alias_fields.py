@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from tinykmod.kmod.glob import glob
 from tinykmod.kmod.names import encoded, normalise_modalias
+from tinykmod.nearest import nearest as by_spelling
 
 #: The fields of a bus's modaliases in their order: the letters in front of each, and what it is.
 _FIELDS = {
@@ -39,8 +39,11 @@ class Near(NamedTuple):
     module: str
     differs: str  # `vendor 1AF4, not 1AF5`; empty for a bus whose fields are not known here
 
+    def __str__(self) -> str:
+        return f"{self.pattern} of {self.module}" + (f" ({self.differs})" if self.differs else "")
 
-def nearest(modalias: str, aliases: Iterable[tuple[str, str]]) -> list[Near]:
+
+def nearest_aliases(modalias: str, aliases: Iterable[tuple[str, str]]) -> list[Near]:
     """The patterns of ALIASES (normalised) that differ least from what a device is called, one of each module."""
     text = normalise_modalias(modalias)
     bus = text.partition(":")[0]
@@ -78,7 +81,7 @@ def _distance(one: str, other: str) -> int:
 
 def _by_spelling(text: str, aliases: Iterable[tuple[str, str]]) -> list[Near]:
     known = dict(aliases)
-    return _one_each(Near(pattern, known[pattern], "") for pattern in get_close_matches(text, known, 2 * _MOST, 0.7))
+    return _one_each(Near(pattern, known[pattern], "") for pattern in by_spelling(text, known))
 
 
 def _one_each(found: Iterable[Near]) -> list[Near]:

@@ -8,17 +8,12 @@ from pathlib import Path
 
 from tinykmod.inspect import check_rules as rules
 from tinykmod.inspect.elf_object import ElfObject
-from tinykmod.inspect.names import Names, nearest, several
+from tinykmod.inspect.names import Names, several
+from tinykmod.inspect.option_values import unknown
+from tinykmod.inspect.param_table import TableEntry, param_table
 from tinykmod.inspect.report import Finding, Rule
 from tinykmod.kmod.config import Config, Where
-from tinykmod.kmod.modinfo import parameters
 from tinykmod.modules.tree import Module
-
-#: What the kernel's loader takes for every module (kernel/module/main.c, unknown_module_param_cb()).
-OF_ALL = ("async_probe", "dyndbg")
-
-#: One word of an options line; a quoted value may hold blanks (kernel/params.c, next_arg()).
-_WORD = re.compile(r'(?:[^" ]|"[^"]*"?)+')
 
 
 def config_findings(config: Config, names: Names) -> Iterator[Finding]:
@@ -70,30 +65,11 @@ def _subject(word: str, name: str, where: Where, config: Config, names: Names) -
 
 
 def _parameters(module: Module, text: str, where: Where, config: Config, names: Names) -> Iterator[Finding]:
-    known = {_alike(parameter.name) for parameter in parameters(module.elf.modinfo)[0]}
-    for word in _WORD.findall(text):
-        name = word.partition("=")[0].strip('"')
-        if name == "--":
-            return
-        if _alike(name) in known or _alike(name).partition(".")[0] in OF_ALL:
-            continue
-        if not _has_parameter(module, name, names):
-            text = f"{module.name} has no parameter {name}{nearest(_alike(name), known)}"
-            yield _finding(rules.PARAMETER, where, config, text)
+    def table() -> list[TableEntry]:
+        return param_table(ElfObject(names.tree.read(module), str(names.tree.directory / module.path)))
 
-
-def _has_parameter(module: Module, name: str, names: Names) -> bool:
-    """Whether a module has a parameter of which modinfo says nothing, as module_param_cb() makes them."""
-    elf = ElfObject(names.tree.read(module), str(names.tree.directory / module.path))
-    section = elf.by_name.get("__param")
-    if section is None:
-        return False
-    marks = [symbol.name for symbol in elf.symbols if symbol.name.startswith("__param_")]
-    if not marks:
-        # Local symbols were stripped: the name is then somewhere among the strings, if it is one at all.
-        return f"\0{name}\0".encode(errors="surrogateescape") in elf.data
-    wanted = _alike(name)
-    return any(_alike(mark.removeprefix("__param_str_").removeprefix("__param_")) == wanted for mark in marks)
+    for name, near in unknown(module.elf.modinfo, text, table):
+        yield _finding(rules.PARAMETER, where, config, f"{module.name} has no parameter {name}{near}")
 
 
 def _targets(word: str, targets: tuple[str, ...], where: Where, config: Config, names: Names) -> Iterator[Finding]:
@@ -113,8 +89,3 @@ def _shown(file: Path, config: Config) -> str:
         return f"/{file.relative_to(config.root)}"
     except ValueError:
         return str(file)
-
-
-def _alike(name: str) -> str:
-    # The kernel compares parameters' names so (kernel/params.c, parameq()).
-    return name.replace("-", "_")

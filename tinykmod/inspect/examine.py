@@ -13,6 +13,7 @@ from tinykmod.inspect.cause import Cause
 from tinykmod.inspect.elf_object import ElfObject
 from tinykmod.inspect.kernel import THIS_MODULE, Kernel
 from tinykmod.inspect.option_values import why_invalid
+from tinykmod.inspect.param_table import param_table
 from tinykmod.inspect.symbols import KERNEL, Export, is_gpl_compatible, owner_of
 from tinykmod.kmod.depmod import PROVIDED
 from tinykmod.kmod.names import module_name
@@ -56,7 +57,7 @@ def examine(raw: bytes, which: str, kernel: Kernel, options: str = "", *, quick:
     yield from _vermagic(elf, sections, kernel)
     yield from _symbols(elf, kernel)
     yield from _clashes(elf, module_name(which), kernel, quick=quick)
-    yield from _options(elf, options)
+    yield from _options(elf, sections, options)
     yield from _btf(sections, kernel)
 
 
@@ -233,10 +234,11 @@ def _clashes(elf: ElfModule, name: str, kernel: Kernel, *, quick: bool) -> Itera
                     f"for it{_more(symbols)}", (errno.ENOEXEC,), here, symbols[0])  # fmt: skip
 
 
-def _options(elf: ElfModule, options: str) -> Iterator[Cause]:
-    for word, name, why, fatal in why_invalid(elf.modinfo, options):
-        yield Cause("parameter", f"parameter {word}: {why}", (errno.EINVAL, errno.ERANGE, errno.ENOSPC, errno.ENOENT),
-                    fatal, name)  # fmt: skip
+def _options(elf: ElfModule, sections: ElfObject, options: str) -> Iterator[Cause]:
+    for refused in why_invalid(elf.modinfo, options, lambda: param_table(sections)):
+        yield Cause("parameter", f"parameter {refused.word}: {refused.why}",
+                    (errno.EINVAL, errno.ERANGE, errno.ENOSPC, errno.ENOENT), refused.fatal,
+                    refused.name)  # fmt: skip
 
 
 def _btf(elf: ElfObject, kernel: Kernel) -> Iterator[Cause]:

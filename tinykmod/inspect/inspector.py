@@ -10,11 +10,11 @@ from typing import NoReturn
 from tinykmod.errors import TinykmodError
 from tinykmod.image import firmware, kernel_config
 from tinykmod.inspect.about import About, Around, Load, Need, Said, WrongSymbols
+from tinykmod.inspect.alias_fields import nearest_aliases
 from tinykmod.inspect.devices import Machine, State, by_bus, served
 from tinykmod.inspect.elf_object import ElfObject
 from tinykmod.inspect.known import Known
 from tinykmod.inspect.memory import memory
-from tinykmod.inspect.nearest import nearest, nearest_aliases
 from tinykmod.inspect.params import parameters
 from tinykmod.inspect.symbols import Export, is_gpl_compatible, module_exports
 from tinykmod.kmod.commandline import blacklisted
@@ -30,6 +30,7 @@ from tinykmod.kmod.system import MODULE_INIT_COMPRESSED_FILE
 from tinykmod.modules.classes import evidence
 from tinykmod.modules.compression import compression, decompress
 from tinykmod.modules.tree import Module, read_elf
+from tinykmod.nearest import hint
 
 
 class Inspector:
@@ -297,12 +298,12 @@ class Inspector:
         files = self.known.files
         if ":" in request:
             aliases = [(entry.key, entry.value) for entry in files.entries(ALIASES)]
-            near = [f"{alias} of {name}" for alias, name in nearest_aliases(request.replace("-", "_"), aliases)]
+            near = ", ".join(map(str, nearest_aliases(request, aliases)))
+            told = f"; nearest: {near}" if near else ""
             what = "no module has an alias that matches"
         else:
-            near = nearest(request.replace("-", "_"), files.names())
+            told = hint(request.replace("-", "_"), files.names())
             what = "no module or alias of this name"
-        told = f"; nearest: {', '.join(near)}" if near else ""
         raise TinykmodError(request or "''", f"{what} in {self.known.release}{told}")
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from functools import cached_property
 
 from tinykmod.errors import ConfigError
 from tinykmod.kmod.glob import glob
 from tinykmod.kmod.names import encoded, normalise_pattern
 from tinykmod.modules.tree import ModuleTree
-
-#: Names less alike than this are rather of another module than misspelled.
-ALIKE = 0.8
+from tinykmod.nearest import misspelled
 
 _START = 4
 
@@ -63,18 +60,12 @@ class Names:
 
     def nearest(self, name: str) -> str:
         """`; nearest: NAME` for a module's name that is nearly this; else empty."""
-        return nearest(name, (*self.tree.by_name, *self.builtin))
+        return misspelled(name, (*self.tree.by_name, *self.builtin))
 
 
 def _start(alias: str) -> str:
     start = alias[:_START].replace("-", "_")
     return "" if any(char in start for char in "*?[\\") else start
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """`; nearest: NAME` where one of the names is nearly this, else empty."""
-    near = get_close_matches(name, list(names), 1, ALIKE)
-    return f"; nearest: {near[0]}" if near else ""
 
 
 def several(words: Iterable[str], most: int = 3) -> str:

@@ -8,7 +8,7 @@ from tinykmod.inspect.about import About, Around, Load, Need
 from tinykmod.inspect.devices import Served
 from tinykmod.inspect.params import Parameter
 from tinykmod.inspect.symbols import Export
-from tinykmod.inspect.terminal import Page, plural, printable, shown, size
+from tinykmod.terminal import Page, plural, printable, shown, size
 
 #: Lines of a list that may be long; --json has all of it.
 MOST = 6

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from tinykmod.bench.pictures.look import LEGEND_ROW, NORMAL, SMALL, Entry, Picture, colour, fitting, legend_rows
 from tinykmod.errors import TinykmodError
 from tinykmod.inspect.statistics import NO_CLASS, Bin, Statistics
-from tinykmod.inspect.terminal import plural, size, whole_size
 from tinykmod.inspect.treemap import Box, squarified
+from tinykmod.terminal import plural, size, whole_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

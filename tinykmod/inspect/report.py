@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from tinykmod import __version__
 from tinykmod.errors import TinykmodError
+from tinykmod.nearest import hint
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 FINGERPRINT = "tinykmod/v1"
@@ -69,10 +70,8 @@ def rule_named(name: str, rules: Sequence[Rule]) -> Rule:
     for rule in rules:
         if rule.name == name:
             return rule
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, [rule.name for rule in rules])
-    raise TinykmodError(name, f"no such rule; {f'nearest: {near[0]}' if near else '--rules lists them'}")
+    near = hint(name, [rule.name for rule in rules])
+    raise TinykmodError(name, f"no such rule{near or '; --rules lists them'}")
 
 
 def explained(rule: Rule, width: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from tinykmod.inspect.statistics import MOST, Bin, Share, Statistics
-from tinykmod.inspect.terminal import Page, plural, shown, size, whole_size
+from tinykmod.terminal import Page, plural, shown, size, whole_size
 
 _BAR = 24
 

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from tinykmod.boot import snapshot as taking
 from tinykmod.errors import TinykmodError
 from tinykmod.image import snapshot
 from tinykmod.image.snapshot import Device
-from tinykmod.inspect.alias_fields import nearest
+from tinykmod.inspect.alias_fields import nearest_aliases
 from tinykmod.inspect.cause import Cause, explain, said_of
 from tinykmod.inspect.examine import examine
 from tinykmod.inspect.kernel import Kernel, read_module
@@ -25,6 +24,7 @@ from tinykmod.kmod.config import Config
 from tinykmod.kmod.glob import glob
 from tinykmod.kmod.names import encoded, module_name, normalise_modalias, normalise_pattern
 from tinykmod.modules.tree import read_elf
+from tinykmod.nearest import hint
 from tinykmod.trace.events import Event
 
 _MODULE = re.compile(r"(?:usr/)?lib/modules/[^/]+/.+\.ko(?:\.\w+)?")
@@ -101,9 +101,8 @@ def why(place: Place, word: str) -> list[Verdict]:
     served = [found.module for found in _served(place, word)]
     if served:
         return [why_module(place, name) for name in dict.fromkeys(served)]
-    near = get_close_matches(name, place.kernel.names | place.kernel.builtin, 3, 0.7)
-    hint = f"; nearest: {', '.join(near)}" if near else ""
-    raise TinykmodError(word, f"no module, alias or device of {place.kernel.release} below {place.kernel.root}{hint}")
+    near = hint(name, place.kernel.names | place.kernel.builtin)
+    raise TinykmodError(word, f"no module, alias or device of {place.kernel.release} below {place.kernel.root}{near}")
 
 
 def why_module(place: Place, name: str, file: Path | None = None) -> Verdict:
@@ -177,8 +176,8 @@ def why_modalias(place: Place, modalias: str) -> Verdict:
     """Of what a device is called. Raises TinykmodError, OSError."""
     found = _served(place, modalias)
     if not found:
-        near = [Line("near", f"{each.module}: {each.pattern}" + (f" ({each.differs})" if each.differs else ""))
-                for each in nearest(modalias, [*place.kernel.aliases, *place.kernel.builtin_aliases])]  # fmt: skip
+        aliases = [*place.kernel.aliases, *place.kernel.builtin_aliases]
+        near = [Line("near", str(each)) for each in nearest_aliases(modalias, aliases)]
         why = f"no alias of {place.kernel.release}'s {len(place.kernel.names)} modules matches"
         return Verdict(modalias, "no driver", False, [Line("because", why), *near])
     lines: list[Line] = []
@@ -334,7 +333,8 @@ def _asking(place: Place, name: str, path: Path) -> Iterator[Line]:
 def _near_devices(name: str, aliases: Iterable[str], devices: Iterable[Device]) -> str:
     patterns = [(alias, name) for alias in aliases]
     for device in devices:
-        if device.modalias and (near := nearest(device.modalias, patterns)) and near[0].differs.count(", not ") == 1:
+        near = nearest_aliases(device.modalias, patterns) if device.modalias else []
+        if near and near[0].differs.count(", not ") == 1:
             return f"; nearest is {device.path.rpartition('/')[2]}: {near[0].differs}"
     return ""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import posixpath
-import shutil
 from collections.abc import Iterable
 
+from tinykmod.terminal import WIDEST, columns
 from tinykmod.trace.events import Event
 
 #: `why` of a module's event -> what the table makes of its `by`; a `modalias` is shown with its device.
@@ -44,7 +44,7 @@ def table(trace: list[Event], moments: Iterable[Moment] = (), *, width: int | No
 
     width is in columns; the terminal's where it is None.
     """
-    width = width or shutil.get_terminal_size((100, 24)).columns
+    width = width or columns(WIDEST)
     start = started(trace)
     loads = [event for event in trace if event["ev"] == "module"]
     devices = {event["modalias"]: event["device"] for event in trace if event["ev"] == "device"}

@@ -1,4 +1,4 @@
-"""How pages look: labelled paragraphs that fit a narrow terminal, bold labels where somebody sees them."""
+"""How output looks: its width, its colours, and pages of labelled paragraphs that fit a narrow terminal."""
 
 from __future__ import annotations
 
@@ -8,30 +8,39 @@ import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 
-#: Columns where the output is no terminal, and at most where it is one: longer lines are hard to read.
+#: Columns of a page where the output is no terminal, and at most where it is one: longer lines are hard to read.
 PIPE, WIDEST = 80, 100
 NARROWEST = 40
+#: As many as any line has.
+UNLIMITED = 1 << 16
 LABEL = 12
 
 _BOLD, _PLAIN = "\033[1m", "\033[m"
 
 
-def width() -> int:
-    """The columns that a page may take."""
-    columns = shutil.get_terminal_size((PIPE, 24)).columns if sys.stdout.isatty() else PIPE
-    return max(NARROWEST, min(columns, WIDEST))
+def columns(pipe: int = UNLIMITED, most: int = UNLIMITED) -> int:
+    """The columns of a line: those in $COLUMNS, else the terminal's but MOST at most, else, in a PIPE, those.
+
+    What reads a pipe wants a line for each finding; so these are not wrapped unless somebody says how.
+    """
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said):
+        return max(NARROWEST, int(said))
+    if not sys.stdout.isatty():
+        return pipe
+    return max(NARROWEST, min(shutil.get_terminal_size((PIPE, 24)).columns, most))
 
 
 def coloured() -> bool:
-    """Whether the reader sees bold type as such: on a terminal, unless NO_COLOR is set (no-color.org)."""
+    """Whether the reader sees colours and bold type as such: on a terminal, unless NO_COLOR is set (no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class Page:
     """Lines under construction, of at most `columns` where words allow it."""
 
-    def __init__(self, columns: int | None = None, bold: bool | None = None) -> None:
-        self.columns = columns or width()
+    def __init__(self, width: int | None = None, bold: bool | None = None) -> None:
+        self.columns = width or columns(PIPE, WIDEST)
         self._bold = coloured() if bold is None else bold
         self.lines: list[str] = []
 
@@ -45,7 +54,7 @@ class Page:
 
     def title(self, text: str) -> None:
         """A line of its own, wrapped, in bold up to its first blank."""
-        first, *others = _wrapped(text, self.columns, "", "  ")
+        first, *others = wrapped(text, self.columns, "", "  ")
         name, blank, rest = first.partition(" ")
         self.lines += [self._strong(name) + blank + rest, *others]
 
@@ -54,7 +63,7 @@ class Page:
         further to the right; nothing where there is no text."""
         for text in filter(None, [texts] if isinstance(texts, str) else texts):
             indent = text[: len(text) - len(text.lstrip(" "))]
-            for line in _wrapped(text.lstrip(" "), self.room, indent, indent + " " * hanging):
+            for line in wrapped(text.lstrip(" "), self.room, indent, indent + " " * hanging):
                 self.lines.append((self._strong(label) + " " * (LABEL - len(label)) + line).rstrip())
                 label = ""
 
@@ -99,8 +108,9 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " if char in "\t\n" else "?" for char in text)
 
 
-def _wrapped(text: str, room: int, first: str, others: str) -> list[str]:
-    # The text may come from a damaged file.
+def wrapped(text: str, room: int, first: str, others: str) -> list[str]:
+    """TEXT, which may come from a damaged file, in lines of ROOM columns where words allow it; the first begins with
+    FIRST, the OTHERS with that."""
     return textwrap.wrap(
         printable(text), room, initial_indent=first, subsequent_indent=others, break_long_words=False,
         break_on_hyphens=False,
