@@ -166,7 +166,7 @@ def test_symbols_that_nobody_has_are_named(root: Path, capsys: pytest.CaptureFix
     (root / "boot").mkdir()
     (root / "boot" / f"System.map-{RELEASE}").write_text("0 R __ksymtab_printk\n0 R __ksymtab_other\n")
     found = shown_json("foo", "-b", root, capsys=capsys)
-    assert found["wrong_symbols"] == {"unknown": ["add_disk"], "other_crc": [], "gpl_only": []}
+    assert found["wrong_symbols"] == {"unknown": ["add_disk"], "other_crc": [], "gpl_only": [], "namespace": []}
     assert found["kernel_symbols"] == ["printk"]
     assert "unknown to this kernel and its modules: add_disk\n" in show("foo", "-b", root, capsys=capsys)
 
@@ -185,6 +185,7 @@ def test_a_driver_that_was_built_for_another_kernel(
     found = shown_json(file, "-b", depmod_root, capsys=capsys)["wrong_symbols"]
     assert found == {
         "unknown": ["no_such_symbol"], "other_crc": ["_printk", "nvme_start_ctrl"], "gpl_only": ["nvme_start_ctrl"],
+        "namespace": [],
     }  # fmt: skip
     out = show(file, "-b", depmod_root, capsys=capsys)
     assert "GPL-only, which its license does not get: nvme_start_ctrl\n" in out

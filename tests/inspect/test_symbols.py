@@ -11,6 +11,7 @@ from tinykmod.bench import debian as debian_archive
 from tinykmod.bench.debian import Kernel
 from tinykmod.errors import TinykmodError
 from tinykmod.inspect import symbols
+from tinykmod.inspect.judge import User
 from tinykmod.inspect.raw_kernel import raw_exports
 from tinykmod.inspect.symbols import KERNEL, Export, Symbols
 from tinykmod.modules.tree import ModuleTree, read_tree
@@ -125,4 +126,13 @@ def test_damaged_kernels_are_told_in_one_line(tmp_path: Path, vmlinux: Path) -> 
     [(["GPL"], True), (["GPL v2", "Dual MIT/GPL"], True), (["GPL", "Proprietary"], False), ([], False)],
 )
 def test_licenses(licenses: list[str], compatible: bool) -> None:
-    assert symbols.is_gpl_compatible(licenses) is compatible
+    assert User.of("m", [("license", license) for license in licenses]).is_gpl is compatible
+
+
+@pytest.mark.parametrize(("namespace", "open_"), [
+    (None, True), ("", True), ("ONE", True), ("OTHER", False), ("module:a,m-one", True), ("module:m-*", True),
+    ("module:m", False), ("module:other-*", False),
+])  # fmt: skip
+def test_namespaces(namespace: str | None, open_: bool) -> None:
+    """Those of modules' names are kernel/module/main.c's, verify_module_namespace()."""
+    assert User.of("m_one", [("import_ns", "ONE"), ("import_ns", "TWO")]).may_use(namespace) is open_

@@ -72,13 +72,13 @@ def test_a_module_that_a_device_asks_for(run: Run) -> None:
     code, lines = run("nvme")
     assert code == 0
     assert lines[0] == "nvme (6.1.0-test, kernel/nvme.ko): would be loaded"
-    assert "  for      0000:00:04.0 (by pci:v*d*sv*sd*bc01sc08i02*)" in lines
+    assert "  for       0000:00:04.0 (by pci:v*d*sv*sd*bc01sc08i02*)" in lines
 
 
 def test_a_module_that_nothing_asks_for(run: Run) -> None:
     assert run("nvme_core") == (0, [
         "nvme_core (6.1.0-test, kernel/nvme-core.ko): can be loaded, but no device of this machine asks for it",
-        "  note     it has no alias: it is loaded by name, or because another module needs it",
+        "  note      it has no alias: it is loaded by name, or because another module needs it",
     ])  # fmt: skip
     assert "none of its 1 aliases matches a device here" in run("sound")[1][1]
     assert run("ext4") == (0, ["ext4: is built into 6.1.0-test: there is nothing to load"])
@@ -87,11 +87,11 @@ def test_a_module_that_nothing_asks_for(run: Run) -> None:
 def test_what_a_module_needs_is_looked_at_as_well(run: Run, root: Path) -> None:
     code, lines = run("orphan")
     assert (code, lines[0]) == (1, "orphan (6.1.0-test, kernel/orphan.ko): would not be loaded")
-    assert "  because  it needs gone, and this tree has no such module" in lines
+    assert "  because   it needs gone, and this tree has no such module" in lines
     (root / "lib/modules/6.1.0-test/kernel/nvme-core.ko").write_bytes(b"")
     code, lines = run("nvme")
     assert code == 1
-    assert "  because  it needs nvme_core, which would be refused: its file is no module: it is empty" in lines
+    assert "  because   it needs nvme_core, which would be refused: its file is no module: it is empty" in lines
 
 
 def test_what_the_configuration_forbids_is_told_with_its_place(run: Run, root: Path) -> None:
@@ -99,19 +99,19 @@ def test_what_the_configuration_forbids_is_told_with_its_place(run: Run, root: P
     file = root / "etc/modprobe.d/local.conf"
     code, lines = run(DISK)
     assert (code, lines[0]) == (1, f"{DISK}: would not get nvme")
-    assert f"  because  nvme: blacklisted at {file}:2" in lines
-    assert f"  but      blacklisted at {file}:2: no device loads it, modprobe by its name does" in run("nvme")[1]
+    assert f"  because   nvme: blacklisted at {file}:2" in lines
+    assert f"  but       blacklisted at {file}:2: no device loads it, modprobe by its name does" in run("nvme")[1]
     code, lines = run("sound")
     assert code == 1
-    assert f"  because  install sound /bin/false at {file}:3" in lines
+    assert f"  because   install sound /bin/false at {file}:3" in lines
     lines = run("e1000")[1]
-    assert "  because  parameter debug=loud: it takes an int, and 'loud' is none (Level)" in lines
+    assert "  because   parameter debug=loud: it takes an int, and 'loud' is none (Level)" in lines
     assert any("debgu=1: the module has none of this name" in line and "nearest: debug" in line for line in lines)
 
 
 @pytest.mark.parametrize(("words", "line"), [
-    ("module_blacklist=sound,nvme", "  because  nvme: module_blacklist= on the kernel command line forbids it"),
-    ("modprobe.blacklist=nvme", "  because  nvme: blacklisted on the kernel command line"),
+    ("module_blacklist=sound,nvme", "  because   nvme: module_blacklist= on the kernel command line forbids it"),
+    ("modprobe.blacklist=nvme", "  because   nvme: blacklisted on the kernel command line"),
 ])  # fmt: skip
 def test_what_the_kernel_command_line_forbids(run: Run, root: Path, words: str, line: str) -> None:
     (root / "proc/cmdline").write_text(f"quiet {words}\n")
@@ -123,9 +123,9 @@ def test_what_the_kernel_command_line_forbids(run: Run, root: Path, words: str, 
 def test_a_modalias_that_nothing_matches_has_its_nearest(run: Run) -> None:
     code, lines = run("pci:v00008086d0000100Fsv00001AF4sd00001100bc02sc00i00")
     assert code == 1
-    assert lines[1] == "  because  no alias of 6.1.0-test's 6 modules matches"
+    assert lines[1] == "  because   no alias of 6.1.0-test's 6 modules matches"
     pattern, differs = "pci:v00008086d0000100Esv*sd*bc*sc*i*", "(device 0000100E, not 0000100F)"
-    assert lines[2:] == [f"  near     {pattern} of {name} {differs}" for name in ("e1000", "e1000_alt")]
+    assert lines[2:] == [f"  near      {pattern} of {name} {differs}" for name in ("e1000", "e1000_alt")]
     assert run("pci:v00001111d00002222sv00003333sd00004444bc03sc00i00")[1][2:] == []
 
 
@@ -134,11 +134,11 @@ def test_a_device_with_a_driver_and_one_without(run: Run, root: Path) -> None:
     for word in ("0000:00:02.0", "00:02.0", "/sys/bus/pci/devices/0000:00:02.0", f"/{path}", root / path):
         assert run(word) == (0, [
             "0000:00:02.0 (pci0000:00/0000:00:02.0): is bound to e1000",
-            "  but      e1000_alt matches it as well: the driver that came first has it",
+            "  but       e1000_alt matches it as well: the driver that came first has it",
         ])  # fmt: skip
     code, lines = run("0000:00:04.0")
     assert (code, lines[0]) == (1, "0000:00:04.0 (pci0000:00/0000:00:04.0): has no driver")
-    assert "  for      nvme has pci:v*d*sv*sd*bc01sc08i02*" in lines
+    assert "  for       nvme has pci:v*d*sv*sd*bc01sc08i02*" in lines
 
 
 def test_a_word_that_is_a_module_and_a_device_is_both(run: Run, root: Path) -> None:
@@ -165,8 +165,8 @@ def test_a_device_that_waits(run: Run, root: Path) -> None:
     (root / "sys/kernel/debug/devices_deferred").write_text("soc\tsupplier clock not ready\nother\n")
     code, lines = run("soc")
     assert code == 1
-    assert "  because  it waits for a supplier that has not appeared" in lines
-    assert "  because  its probe was put off: supplier clock not ready" in lines
+    assert "  because   it waits for a supplier that has not appeared" in lines
+    assert "  because   its probe was put off: supplier clock not ready" in lines
 
 
 def test_a_module_that_is_not_in_the_image(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,8 +178,8 @@ def test_a_module_that_is_not_in_the_image(run: Run, tmp_path: Path, monkeypatch
         cpio.write(out, [entry])
     code, lines = run("--image", image, "nvme")
     assert code == 1
-    assert f"  because  it needs nvme_core, which is not in {image}" in lines
-    assert f"  because  it is not in {image}" in run("--image", image, "sound")[1]
+    assert f"  because   it needs nvme_core, which is not in {image}" in lines
+    assert f"  because   it is not in {image}" in run("--image", image, "sound")[1]
 
 
 def test_what_a_trace_tells(run: Run, tmp_path: Path) -> None:
@@ -195,18 +195,18 @@ def test_what_a_trace_tells(run: Run, tmp_path: Path) -> None:
         event("left", name="nvme_core", worker=1),
     )))  # fmt: skip
     assert run("--trace", trace, "nvme")[1][:2] == [
-        "nvme (6.1.0-test, kernel/nvme.ko): was loaded", f"  note     it took 2.5 ms (modalias {DISK})",
+        "nvme (6.1.0-test, kernel/nvme.ko): was loaded", f"  note      it took 2.5 ms (modalias {DISK})",
     ]  # fmt: skip
     code, lines = run("--trace", trace, "sound")
     assert code == 1
     assert lines[:3] == [
         "sound (6.1.0-test, kernel/sound.ko): was not loaded",
-        "  because  its device did not answer in time",
-        "  note     the kernel's answer was ETIMEDOUT (Connection timed out)",
+        "  because   its device did not answer in time",
+        "  note      the kernel's answer was ETIMEDOUT (Connection timed out)",
     ]
-    assert "  because  the root was mounted before its turn came" in run("--trace", trace, "e1000_alt")[1]
+    assert "  because   the root was mounted before its turn came" in run("--trace", trace, "e1000_alt")[1]
     assert "timed out" in run("--trace", trace, "nvme_core")[1][1]
-    assert "  note     in the boot of the trace nothing asked for it" in run("--trace", trace, "orphan")[1]
+    assert "  note      in the boot of the trace nothing asked for it" in run("--trace", trace, "orphan")[1]
 
 
 def test_the_kernels_log_alone_is_enough(run: Run, tmp_path: Path) -> None:
@@ -214,14 +214,14 @@ def test_the_kernels_log_alone_is_enough(run: Run, tmp_path: Path) -> None:
     log.write_text("[    1.2] usb 1-1: new device\n[    1.3] nvme: Unknown symbol nvme_gone (err -2)\n")
     code, lines = run("--log", log, "nvme")
     assert code == 1
-    assert lines[1] == "  because  unknown symbol nvme_gone"
+    assert lines[1] == "  because   unknown symbol nvme_gone: no module of this tree exports it"
 
 
 def test_a_name_that_is_nowhere_has_the_nearest(run: Run, root: Path) -> None:
     assert run("nvm") == (1, [f"tinykmod: nvm: no module, alias or device of 6.1.0-test below {root}; nearest: "
                                   "nvme, nvme_core"])  # fmt: skip
     assert run("zzzzzz") == (1, [f"tinykmod: zzzzzz: no module, alias or device of 6.1.0-test below {root}"])
-    assert "has no module tree" in run("--sysroot", root / "boot", "nvme")[1][0]
+    assert "there are none of any kernel" in run("--sysroot", root / "boot", "nvme")[1][0]
 
 
 def test_files_that_are_no_modules(run: Run, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_files_that_are_no_modules(run: Run, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         code, lines = run(tmp_path / name)
         assert code == 1
-        assert [line for line in lines if words in line and line.startswith("  because  ")], lines
+        assert [line for line in lines if words in line and line.startswith("  because   ")], lines
 
 
 def test_lines_are_wrapped_to_the_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

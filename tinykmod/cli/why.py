@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import sys
-import textwrap
 from pathlib import Path
 
 
@@ -25,16 +21,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from tinykmod import terminal
     from tinykmod.cli.trace import read
     from tinykmod.image.archive import read_image
     from tinykmod.inspect import kernel_log
-    from tinykmod.inspect.kernel import Kernel, release_of
-    from tinykmod.inspect.why import Place, modules_in, why
+    from tinykmod.inspect.kernel import Kernel
+    from tinykmod.inspect.place import Place, modules_in
+    from tinykmod.inspect.roots import release_below
+    from tinykmod.inspect.why import why
     from tinykmod.kmod.config import read_config
 
     trace = read(args.trace) if args.trace else []
     told = next((str(event["release"]) for event in trace if event["ev"] == "start"), None)
-    kernel = Kernel(args.sysroot, args.kernel or told or release_of(args.sysroot))
+    kernel = Kernel(args.sysroot, release_below(args.sysroot, args.kernel or told, args.sysroot))
     place = Place(kernel, read_config(args.sysroot), trace=trace)
     if args.log is not None:
         place.log = kernel_log.read_file(args.log)
@@ -42,16 +41,11 @@ def run(args: argparse.Namespace) -> int:
         place.log = kernel_log.Running().all()
     if args.image is not None:
         place.image, place.image_name = modules_in(read_image(args.image).entries), str(args.image)
-    # Cut to the terminal only: what reads a pipe wants a line a finding.
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else 1 << 16
+    page = terminal.Page(terminal.columns())
     verdicts = why(place, args.what)
     for verdict in verdicts:
-        print(*_wrapped(f"{verdict.about}: {verdict.text}", width, "", "  "), sep="\n")
-        for line in dict.fromkeys(verdict.lines):
-            print(*_wrapped(line.text, width, f"  {line.word:<8} ", " " * 11), sep="\n")
+        page.title(f"{verdict.about}: {verdict.text}")
+        for line in verdict.lines:
+            page.add(f"  {line.word}", line.text)
+    print(page)
     return 0 if all(verdict.good for verdict in verdicts) else 1
-
-
-def _wrapped(text: str, width: int, first: str, rest: str) -> list[str]:
-    return textwrap.wrap(text, max(width, 40), initial_indent=first, subsequent_indent=rest,
-                         break_long_words=False, break_on_hyphens=False)  # fmt: skip

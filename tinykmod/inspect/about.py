@@ -29,6 +29,7 @@ class WrongSymbols(NamedTuple):
     unknown: tuple[str, ...]  # nothing exports them
     other_crc: tuple[str, ...]  # exported in another version
     gpl_only: tuple[str, ...]  # which its license does not get
+    namespace: tuple[str, ...]  # in one that it does not import
 
 
 class Around(NamedTuple):

@@ -12,6 +12,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+#: The kinds of which a module may have one for each of its symbols.
+OF_SYMBOLS = frozenset(("symbol", "crc", "gpl", "namespace"))
+
 
 class Cause(NamedTuple):
     """One thing that keeps a module out, or that its loader has to see to."""
@@ -20,7 +23,7 @@ class Cause(NamedTuple):
     text: str  # one line
     errnos: tuple[int, ...] = ()  # that the kernel has for it
     fatal: bool = True
-    subject: str = ""  # the symbol or parameter that it is about
+    subject: str = ""  # the symbol or parameter that it is about; of a clash with whom
     harmless: str = ""  # what comes of it where it is not fatal
 
     @property
@@ -53,6 +56,8 @@ _SAID: tuple[tuple[str, str, str, tuple[int, ...]], ...] = (
     (r"Lockdown: \S+: (unsigned module loading) is restricted", "unsigned", "it is not signed, and lockdown is on",
      _REFUSED),
 )  # fmt: skip
+#: The group with the subject, where that is not the first.
+_SUBJECT = {"parameter": 3, "clash": 2}
 
 #: What an errno means of a load where neither the module nor the log tells more.
 _ERRNOS = {
@@ -80,7 +85,7 @@ def said_of(name: str, log: Iterable[str], number: int = 0) -> list[Cause]:
     for line in log:
         for form, kind, text, numbers in forms:
             if told := form.match(line):
-                subject = told[3] if kind == "parameter" else told[1]
+                subject = told[_SUBJECT.get(kind, 1)]
                 found.append(Cause(kind, text.format(*told.groups()), numbers, subject=subject))
                 break
     return found
@@ -95,12 +100,37 @@ def explain(number: int, name: str, found: Iterable[Cause], log: Iterable[str] =
             # To the kernel a symbol that is for GPL modules only is an unknown one.
             same = cause.kind == told.kind or (cause.kind, told.kind) == ("gpl", "symbol")
             if same and (not cause.subject or cause.subject == told.subject):
-                return cause._replace(harmless="")
+                return _with_others(cause, causes)
     fitting = sorted((cause for cause in causes if number in cause.errnos), key=lambda cause: not cause.fatal)
     named = [told for told in said if not told.errnos]
     # A kernel that says that types do not fit, or that firmware is missing, may have gone on.
     blamed = [told for told in named if told.kind not in ("btf", "firmware")]
     # A line without the module's name may be of another's load.
     for cause in (*blamed, *fitting, *(told for told in said if told not in blamed)):
-        return cause._replace(harmless="")
+        return _with_others(cause, causes)
     return Cause("errno", _ERRNOS.get(number, os.strerror(number)), (number,))
+
+
+def _with_others(cause: Cause, causes: Iterable[Cause]) -> Cause:
+    """A cause by itself, which tells how many more there are of its kind, of symbols that is."""
+    others = sum(other.kind == cause.kind and other.subject not in ("", cause.subject) for other in causes)
+    more = _more(others) if cause.kind in OF_SYMBOLS else ""
+    return cause._replace(text=cause.text + more, harmless="")
+
+
+def _more(others: int) -> str:
+    return f" (and {others} more such symbol{'s' * (others > 1)})" if others else ""
+
+
+def shortened(causes: Iterable[Cause], most: int = 3) -> list[Cause]:
+    """Of each kind that symbols are of the first MOST, the last of which tells how many more there are."""
+    found = list(causes)
+    kept = []
+    for cause in found:
+        alike = [other for other in found if other.kind == cause.kind]
+        place = alike.index(cause)
+        if cause.kind not in OF_SYMBOLS or place < most - 1:
+            kept.append(cause)
+        elif place == most - 1:
+            kept.append(cause._replace(text=cause.text + _more(len(alike) - most)))
+    return kept

@@ -16,9 +16,10 @@ from tinykmod.inspect.buses import bus_of_alias, buses_of
 from tinykmod.inspect.check_config import config_findings
 from tinykmod.inspect.check_files import Header, build_findings, firmware_findings, header, index_findings
 from tinykmod.inspect.elf_object import ElfObject
+from tinykmod.inspect.judge import User, is_other
 from tinykmod.inspect.names import Names, several
 from tinykmod.inspect.report import Finding
-from tinykmod.inspect.symbols import KERNEL, KernelExports, Symbols, is_gpl_compatible, kernel_exports
+from tinykmod.inspect.symbols import KERNEL, KernelExports, Symbols, kernel_exports
 from tinykmod.kmod.config import Config
 from tinykmod.kmod.depends import resolve
 from tinykmod.kmod.names import module_name
@@ -196,7 +197,7 @@ def _of_symbols(symbols: Symbols, names: Names) -> Iterator[Finding]:
                 if symbol not in module.elf.weak and symbols.is_unknown(symbol):
                     unknown.append(symbol)
                 continue
-            if crc != there and crc is not None and there is not None:
+            if is_other(crc, there):
                 differing.append(f"{symbol} (built with {crc:#010x}, there is {there:#010x})")
         if unknown:
             yield Finding(rules.UNKNOWN_SYMBOL, module.path, f"nothing exports {several(unknown)}")
@@ -229,8 +230,8 @@ def _dependencies(module: Module, names: Names) -> Iterator[Finding]:
 
 def _gpl_only(symbols: Symbols) -> Iterator[Finding]:
     for module in symbols.tree.modules:
-        licenses = module.values("license")
-        if is_gpl_compatible(licenses):
+        user = User.of(module.name, module.elf.modinfo)
+        if user.is_gpl:
             continue
         closed = []
         for symbol in module.elf.imports:
@@ -240,7 +241,7 @@ def _gpl_only(symbols: Symbols) -> Iterator[Finding]:
             if exports and all(export.gpl_only for export in exports):
                 closed.append(f"{symbol} of {'the kernel' if exports[0].owner == KERNEL else exports[0].owner}")
         if closed:
-            said = ", ".join(licenses) or "none"
+            said = ", ".join(user.licenses) or "none"
             yield Finding(rules.GPL_ONLY, module.path, f"license {said}, but GPL-only: {several(closed)}")
 
 
@@ -252,12 +253,11 @@ def _namespaces(symbols: Symbols) -> Iterator[Finding]:
             exports = symbols.exports(module).values()
             spaces.update({export.name: export.namespace for export in exports if export.namespace})
     for module in symbols.tree.modules:
-        imported = set(module.values("import_ns"))
+        user = User.of(module.name, module.elf.modinfo)
         missing: dict[str, list[str]] = {}
         for symbol in spaces.keys() & module.elf.imports.keys():
             space = spaces[symbol] or ""
-            # `module:a,b-*` are the modules that may use the symbol, which import nothing for it.
-            if space not in imported and not space.startswith("module:"):
+            if not user.may_use(space):
                 missing.setdefault(space, []).append(symbol)
         for space, needed in sorted(missing.items()):
             yield Finding(rules.NAMESPACE, module.path, f"does not import {space}, of which it needs"

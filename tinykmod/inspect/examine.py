@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from elftools.elf.enums import ENUM_E_MACHINE
 
 from tinykmod.errors import ModuleFormatError, TinykmodError
 from tinykmod.inspect import btf, built_out, trusted
-from tinykmod.inspect.cause import Cause
+from tinykmod.inspect.cause import Cause, explain
 from tinykmod.inspect.elf_object import ElfObject
+from tinykmod.inspect.judge import Fault, Refusal, User, refusals
 from tinykmod.inspect.kernel import THIS_MODULE, Kernel
+from tinykmod.inspect.names import several
 from tinykmod.inspect.option_values import why_invalid
 from tinykmod.inspect.param_table import param_table
-from tinykmod.inspect.symbols import KERNEL, Export, is_gpl_compatible, owner_of
-from tinykmod.kmod.depmod import PROVIDED
+from tinykmod.inspect.symbols import KERNEL, owner_of
 from tinykmod.kmod.names import module_name
 from tinykmod.kmod.signature import read_signature
 from tinykmod.modules.compression import compression, decompress
 from tinykmod.modules.elf_module import ElfModule
 from tinykmod.modules.tree import read_elf
 
-#: How many of a kind are told in a line of their own.
+#: Of how many unknown symbols it is looked for where they could come from.
 _MOST = 3
 
 
@@ -55,10 +56,18 @@ def examine(raw: bytes, which: str, kernel: Kernel, options: str = "", *, quick:
     yield from _machine(sections, kernel)
     yield from _struct(sections, kernel)
     yield from _vermagic(elf, sections, kernel)
-    yield from _symbols(elf, kernel)
+    yield from _symbols(elf, sections, module_name(which), kernel)
     yield from _clashes(elf, module_name(which), kernel, quick=quick)
     yield from _options(elf, sections, options)
     yield from _btf(sections, kernel)
+
+
+def translated(number: int, name: str, found: Sequence[Cause], log: Iterable[str], kernel: Kernel) -> Cause:
+    """As cause.explain(); a symbol that only the log calls unknown is looked for in the kernel's tree."""
+    cause = explain(number, name, found, log)
+    if cause.kind != "symbol" or any(other.kind == "symbol" and other.subject == cause.subject for other in found):
+        return cause
+    return cause._replace(text=f"{cause.text}: {where_is(cause.subject, kernel)}")
 
 
 def _what(data: bytes) -> str:
@@ -127,7 +136,7 @@ def _struct(elf: ElfObject, kernel: Kernel) -> Iterator[Cause]:
 def _vermagic(elf: ElfModule, sections: ElfObject, kernel: Kernel) -> Iterator[Cause]:
     """check_modinfo(), same_magic(): with symbol versions in the module the release itself does not count."""
     theirs = kernel.vermagic
-    forced = kernel.config.get("CONFIG_MODULE_FORCE_LOAD") == "y"
+    forced = _forced(kernel)
     own = next((value for key, value in elf.modinfo if key == "vermagic"), None)
     if own is None:
         yield Cause("vermagic", "it has no version magic", (errno.ENOEXEC,), not forced,
@@ -147,56 +156,58 @@ def _vermagic(elf: ElfModule, sections: ElfObject, kernel: Kernel) -> Iterator[C
         yield Cause("vermagic", f"version magic: {'; '.join(told)}", (errno.ENOEXEC,))
 
 
-def _symbols(elf: ElfModule, kernel: Kernel) -> Iterator[Cause]:
-    licenses = [value for key, value in elf.modinfo if key == "license"]
-    spaces = {value for key, value in elf.modinfo if key == "import_ns"}
+def _symbols(elf: ElfModule, sections: ElfObject, name: str, kernel: Kernel) -> Iterator[Cause]:
+    user = User.of(name, elf.modinfo)
     versions = not kernel.config or kernel.config.get("CONFIG_MODVERSIONS") == "y"
-    unknown: list[str] = []
-    closed: list[Export] = []
-    differing: list[tuple[Export, int]] = []
-    for name, crc in elf.imports.items():
-        if name in elf.weak or name in PROVIDED:
-            continue
-        export = kernel.export(name)
-        if export is None:
-            if kernel.own_exports:
-                unknown.append(name)
-            continue
-        if versions and crc is not None and export.crc is not None and crc != export.crc:
-            differing.append((export, crc))
-        if export.gpl_only and not is_gpl_compatible(licenses):
-            closed.append(export)
-        elif export.namespace and export.namespace not in spaces:
-            fatal = kernel.config.get("CONFIG_MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS") != "y"
-            text = (f"{name} is exported by {owner_of(export)} in the namespace {export.namespace}, which the module "
-                    "does not import (MODULE_IMPORT_NS)")  # fmt: skip
-            yield Cause("namespace", text, (errno.EINVAL,), fatal, name)
-    yield from _versions(differing)
-    license = ", ".join(licenses) or "none"
-    for export in closed[:_MOST]:
-        yield Cause("gpl", f"{export.name} is exported by {owner_of(export)} to GPL modules only, and this one's "
-                    f"license is '{license}'{_more(closed)}", (errno.ENOENT,), subject=export.name)  # fmt: skip
-    for name in unknown[:_MOST]:
-        yield Cause("symbol", f"unknown symbol {name}: {where_is(name, kernel)}{_more(unknown)}", (errno.ENOENT,),
-                    subject=name)  # fmt: skip
+    if kernel.config and versions and "__versions" not in sections.by_name and elf.imports and not _forced(kernel):
+        yield Cause("crc", "it was built without the versions of its symbols, which this kernel demands (was there a "
+                    "Module.symvers?)", (errno.ENOEXEC,))  # fmt: skip
+    found = [each for each in refusals(elf, user, kernel.export)
+             if (versions or each.fault != Fault.CRC)
+             and (kernel.exports.exports or each.fault != Fault.UNKNOWN)]  # fmt: skip
+    # The version of module_layout stands for struct module itself, and is looked at first.
+    found.sort(key=lambda each: (each.fault, each.symbol != "module_layout"))
+    for number, refusal in enumerate(found):
+        yield _refused(refusal, user, kernel, told=number < _MOST)
 
 
-def _more(found: Sequence[object]) -> str:
-    return f" (and {len(found) - 1} more such symbols)" if len(found) > 1 else ""
+def _forced(kernel: Kernel) -> bool:
+    return kernel.config.get("CONFIG_MODULE_FORCE_LOAD") == "y"
 
 
-def _versions(differing: Sequence[tuple[Export, int]]) -> Iterator[Cause]:
-    # That of module_layout stands for struct module itself, and is looked at first.
-    for export, crc in sorted(differing, key=lambda each: each[0].name != "module_layout")[:_MOST]:
-        number = errno.ENOEXEC if export.name == "module_layout" else errno.EINVAL
-        yield Cause("crc", f"built against another version of {export.name}: CRC 0x{crc:08x}, but "
-                    f"{owner_of(export)} exports 0x{export.crc:08x}{_more(differing)}", (number,),
-                    subject=export.name)  # fmt: skip
+def _refused(refusal: Refusal, user: User, kernel: Kernel, *, told: bool) -> Cause:
+    """TOLD: it is said as well where an unknown symbol could come from, for which much is read."""
+    symbol, export = refusal.symbol, refusal.export
+    if export is None:
+        where = f": {where_is(symbol, kernel)}" if told else ""
+        return Cause("symbol", f"unknown symbol {symbol}{where}", (errno.ENOENT,), subject=symbol)
+    owner = owner_of(export)
+    match refusal.fault:
+        case Fault.CRC:
+            text = (f"built against another version of {symbol}: CRC 0x{refusal.crc:08x}, but {owner} exports "
+                    f"0x{export.crc:08x}")  # fmt: skip
+            return Cause("crc", text, (errno.ENOEXEC if symbol == "module_layout" else errno.EINVAL,), subject=symbol)
+        case Fault.GPL_ONLY:
+            license = ", ".join(user.licenses) or "none"
+            text = f"{symbol} is exported by {owner} to GPL modules only, and this one's license is '{license}'"
+            return Cause("gpl", text, (errno.ENOENT,), subject=symbol)
+    text = f"{symbol} is exported by {owner} in the namespace {export.namespace}, which the module does not import"
+    fatal = kernel.config.get("CONFIG_MODULE_ALLOW_MISSING_NAMESPACE_IMPORTS") != "y"
+    return Cause("namespace", f"{text} (MODULE_IMPORT_NS)", (errno.EINVAL,), fatal, symbol)
 
 
 def where_is(symbol: str, kernel: Kernel) -> str:
-    """Who could have exported a symbol that nothing exports: the kernel's options, itself, other versions' trees."""
-    told = ["no module of this tree exports it, nor does the kernel"]
+    """Who exports a symbol that a load did not find, or could have exported it: a module that was not loaded, or that
+    depmod does not know; the kernel's options, itself, other versions' trees."""
+    export = kernel.export(symbol)
+    if export is not None and export.owner == KERNEL:
+        return "this kernel exports it; was it another that ran?"
+    if export is not None:
+        return f"{export.owner} exports it, and was not loaded"
+    if strangers := [module.name for module in kernel.unlisted if symbol in module.elf.exports]:
+        return f"{strangers[0]} exports it, which depmod's files do not know: depmod was not run"
+    nor = ", nor does the kernel" if kernel.exports.source is not None else ""
+    told = [f"no module of this tree exports it{nor}"]
     if option := built_out.option_of(symbol, kernel):
         told.append(f"it comes with {option}, which this kernel was built without")
     if symbol in kernel.kept_within:
@@ -217,21 +228,24 @@ def _clashes(elf: ElfModule, name: str, kernel: Kernel, *, quick: bool) -> Itera
     clashing: dict[str, list[str]] = {}
     exporters = kernel.exporters if quick else kernel.all_exporters
     for symbol in elf.exports:
-        if symbol in kernel.own_exports:
+        if symbol in kernel.exports.exports:
             clashing.setdefault(KERNEL, []).append(symbol)
         for module in exporters(symbol):
             if module.name != name:
                 clashing.setdefault(module.name, []).append(symbol)
     for owner, symbols in clashing.items():
+        users = [] if quick else [user for user in kernel.importers(symbols) if user != name]
+        needed = f" ({several(users)})" if users else ""
         if owner == KERNEL:
-            text = f"it exports {symbols[0]}, which the kernel exports itself: the module is refused{_more(symbols)}"
-            yield Cause("clash", text, (errno.ENOEXEC,), subject=symbols[0])
+            text = f"it exports {several(symbols)}, which the kernel exports itself: this module is refused"
+            yield Cause("clash", text, (errno.ENOEXEC,), subject="kernel")
             continue
         here = bool(kernel.state_of(owner))
         chosen = exporters(symbols[0])[-1].name
         who = f"{owner} is loaded, so this one is refused" if here else "the second of them to be loaded is refused"
-        yield Cause("clash", f"it exports {symbols[0]} as {owner} does: {who}; who needs it loads {chosen} "
-                    f"for it{_more(symbols)}", (errno.ENOEXEC,), here, symbols[0])  # fmt: skip
+        text = (f"it exports {several(symbols)}, as {owner} does: {who}; modprobe takes {chosen} for those that need "
+                f"it{needed}")  # fmt: skip
+        yield Cause("clash", text, (errno.ENOEXEC,), here, owner)
 
 
 def _options(elf: ElfModule, sections: ElfObject, options: str) -> Iterator[Cause]:
@@ -243,12 +257,13 @@ def _options(elf: ElfModule, sections: ElfObject, options: str) -> Iterator[Caus
 
 def _btf(elf: ElfObject, kernel: Kernel) -> Iterator[Cause]:
     section = elf.by_name.get(".BTF")
-    if section is None or kernel.config.get("CONFIG_DEBUG_INFO_BTF_MODULES") != "y" or kernel.btf is None:
+    base = kernel.image.btf if kernel.image is not None else None
+    if section is None or kernel.config.get("CONFIG_DEBUG_INFO_BTF_MODULES") != "y" or base is None:
         return
     # With a distilled base of its own (Linux 6.11) it counts on from that.
     if ".BTF.base" in elf.by_name:
         return
-    _, why = btf.read(elf.contents(section), elf.order, kernel.btf)
+    _, why = btf.read(elf.contents(section), elf.order, base)
     if why:
         fatal = kernel.config.get("CONFIG_MODULE_ALLOW_BTF_MISMATCH") != "y"
         harmless = "" if fatal else "it loads without its types (CONFIG_MODULE_ALLOW_BTF_MISMATCH)"

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tinykmod.errors import TinykmodError
+from tinykmod.inspect.cause import Cause, explain
 from tinykmod.inspect.kernel_log import Running
 
 #: Those with which the kernel refuses a module for what it is; the others are what the module's own init answered.
@@ -32,16 +33,20 @@ class Watch:
     def cause(self, name: str, path: Path, options: str, number: int) -> str:
         """Why the load of the module's file failed with NUMBER, a positive errno: one line; empty where
         there is no more to say than the errno. Raises nothing."""
-        from tinykmod.inspect.cause import Cause, explain
+        if number not in _REFUSALS:
+            return self._told(explain(number, name, (), self._log.since()), number)
+        from tinykmod.inspect.examine import examine, translated
+        from tinykmod.inspect.kernel import Kernel
 
+        log, kernel = self._log.since(), Kernel(self._root, self._release)
         found: list[Cause] = []
-        if number in _REFUSALS:
-            from tinykmod.inspect.examine import examine
-            from tinykmod.inspect.kernel import Kernel
+        # What cannot be read ends the look; what was seen until then counts.
+        with suppress(TinykmodError, OSError):
+            found.extend(examine(path.read_bytes(), str(path), kernel, options, quick=True))
+        with suppress(TinykmodError, OSError):
+            return self._told(translated(number, name, found, log, kernel), number)
+        return self._told(explain(number, name, found, log), number)
 
-            kernel = Kernel(self._root, self._release)
-            # What cannot be read ends the look; what was seen until then counts.
-            with suppress(TinykmodError, OSError):
-                found.extend(examine(path.read_bytes(), str(path), kernel, options, quick=True))
-        text = explain(number, name, found, self._log.since()).text
-        return text if text != os.strerror(number) else ""
+    @staticmethod
+    def _told(cause: Cause, number: int) -> str:
+        return cause.text if cause.text != os.strerror(number) else ""

@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import NoReturn
 
 from tinykmod.errors import TinykmodError
-from tinykmod.image import firmware, kernel_config
+from tinykmod.image import firmware
 from tinykmod.inspect.about import About, Around, Load, Need, Said, WrongSymbols
 from tinykmod.inspect.alias_fields import nearest_aliases
 from tinykmod.inspect.devices import Machine, State, by_bus, served
 from tinykmod.inspect.elf_object import ElfObject
+from tinykmod.inspect.judge import Fault, User, refusals
 from tinykmod.inspect.known import Known
 from tinykmod.inspect.memory import memory
 from tinykmod.inspect.params import parameters
-from tinykmod.inspect.symbols import Export, is_gpl_compatible, module_exports
+from tinykmod.inspect.symbols import Export, module_exports
 from tinykmod.kmod.commandline import blacklisted
 from tinykmod.kmod.commandline import parameters as on_command_line
 from tinykmod.kmod.config import Alias, Blacklist, Command, Options, Softdep, Weakdep, Where
-from tinykmod.kmod.depmod import PROVIDED
 from tinykmod.kmod.glob import glob
 from tinykmod.kmod.lookup import ALIASES, Needs
+from tinykmod.kmod.modinfo import read_image
 from tinykmod.kmod.modprobe import Flags, Found, Modprobe
 from tinykmod.kmod.names import encoded, module_name
 from tinykmod.kmod.signature import read_signature
@@ -42,7 +43,6 @@ class Inspector:
     def __init__(self, known: Known | None, machine: Machine | None) -> None:
         self.known = known
         self.machine = machine
-        self._config = kernel_config.read(known.root, known.release) if known is not None else {}
         self._command_line = machine.cmdline if machine is not None else ""
         self._modprobe = _modprobe(known, self._command_line) if known is not None else None
 
@@ -173,30 +173,21 @@ class Inspector:
 
     def _wrong(self, module: Module, about: About) -> WrongSymbols | None:
         """None where it is not known what the kernel itself exports."""
-        if self.known is None or self.known.kernel.source is None:
+        if self.known is None or self.known.kernel.exports.source is None:
             return None
-        exports: dict[str, Export | None] = {**dict.fromkeys(PROVIDED), **self.known.kernel.exports}
-        gpl = is_gpl_compatible(about.values("license"))
+        exports: dict[str, Export] = {}
         for other in self.known.modules([need.name for need in about.needs]):
             path = self.known.directory / other.path
-            exports |= module_exports(other, decompress(path.read_bytes(), str(path)), str(path))
-        imports = module.elf.imports
-        wrong: tuple[list[str], list[str], list[str]] = [], [], []
-        for symbol, crc in imports.items():
-            export = exports.get(symbol)
-            if symbol not in exports:
-                if symbol not in module.elf.weak:
-                    wrong[0].append(symbol)
-            elif export is not None:
-                if None not in (crc, export.crc) and crc != export.crc:
-                    wrong[1].append(symbol)
-                if export.gpl_only and not gpl:
-                    wrong[2].append(symbol)
-        return WrongSymbols(*map(tuple, wrong))
+            exports |= module_exports(other, read_image(path), str(path))
+        exports |= self.known.kernel.exports.exports
+        wrong: dict[Fault, list[str]] = {fault: [] for fault in Fault}
+        for refusal in refusals(module.elf, User.of(module.name, module.elf.modinfo), exports.get):
+            wrong[refusal.fault].append(refusal.symbol)
+        return WrongSymbols(*(tuple(wrong[fault]) for fault in Fault))
 
     def _builtin(self, found: Found) -> About:
         assert self.known is not None
-        fields = self.known.builtin_modinfo.get(found.name, [])
+        fields = self.known.kernel.builtin_modinfo.get(found.name, [])
         about = About(
             found.name, found.alias, self.known.release, self.known.told(self.known.directory), "", True, list(fields)
         )
@@ -288,7 +279,7 @@ class Inspector:
                 file = Path(step.path)
                 with file.open("rb") as opened:
                     kind = compression(opened.read(8))
-                by_kernel = kind and kernel_config.loads_compressed(self._config, kind)
+                by_kernel = kind and self.known.kernel.loads_compressed(kind)
                 path = step.path.removeprefix(f"{self.known.directory}/")
                 how = "init_module" if kind and not by_kernel else "finit_module"
                 yield Load(step.name, how, path, given, MODULE_INIT_COMPRESSED_FILE if by_kernel else 0)

@@ -10,22 +10,18 @@ from pathlib import Path
 
 from tinykmod.errors import ConfigError, TinykmodError
 from tinykmod.image import kernel_config
-from tinykmod.inspect import btf, trusted
+from tinykmod.inspect import trusted
 from tinykmod.inspect.elf_object import ElfObject
-from tinykmod.inspect.symbols import (
-    Export,
-    kernel_exports,
-    module_exports,
-    vmlinux_exports,
-)
+from tinykmod.inspect.kernel_image import KernelImage, places, unpacked
+from tinykmod.inspect.symbols import Export, KernelExports, kernel_exports, module_exports
 from tinykmod.kmod.commandline import Word, parse
 from tinykmod.kmod.lookup import ALIASES, ModuleFiles
+from tinykmod.kmod.modinfo import Field, read_image
 from tinykmod.kmod.names import normalise_pattern
 from tinykmod.modules.compression import decompress
 from tinykmod.modules.directory import directory_of, releases
 from tinykmod.modules.files import ModuleFile, find_modules
-from tinykmod.modules.tree import Module, ModuleTree, read_directory, read_elf, read_modules, tree_of
-from tinykmod.modules.vmlinux import unpack_vmlinux
+from tinykmod.modules.tree import Module, ModuleTree, read_elf, read_modules, tree_of
 
 _YES = frozenset(("1", "Y", "y"))
 
@@ -51,31 +47,13 @@ class Kernel:
         return {file.name: file for file in find_modules(self.directory)} if self.directory.is_dir() else {}
 
     @cached_property
-    def _modules(self) -> tuple[ModuleTree, dict[str, str]]:
-        directory, files = self.directory, [*self._files.values()]
-        try:
-            return read_directory(directory, self.release, files), {}
-        except TinykmodError:
-            pass
-        damaged: dict[str, str] = {}
-        good: list[ModuleFile] = []
-        for file in files:
-            try:
-                read_modules(directory, [file], None)
-                good.append(file)
-            except TinykmodError as error:
-                damaged[file.name] = error.why
-        return read_directory(directory, self.release, good), damaged
-
-    @property
     def tree(self) -> ModuleTree:
         """Its modules, without those that cannot be read."""
-        return self._modules[0]
+        return tree_of(self.directory, self.release, self._whole(self._files.values()), b"")
 
-    @property
-    def damaged(self) -> Mapping[str, str]:
-        """The modules that cannot be read, and why."""
-        return self._modules[1]
+    def _whole(self, files: Iterable[ModuleFile]) -> list[Module]:
+        """Those of FILES that can be read."""
+        return read_modules(self.directory, [*files], None, {})
 
     @cached_property
     def _depmods(self) -> ModuleFiles | None:
@@ -88,23 +66,22 @@ class Kernel:
         return {}
 
     def module(self, name: str) -> Module | None:
-        """One of its modules, by its normalised name; None where there is none, or it is in `damaged`."""
+        """One of its modules, by its normalised name; None where there is none that can be read."""
         if self._depmods is None:
             return self.tree.by_name.get(name)
         if name not in self._read:
             needs = self._depmods.needs(name)
             path = needs.path.removeprefix(f"{self.directory}/") if needs is not None else ""
-            try:
-                [self._read[name]] = read_modules(self.directory, [ModuleFile(name, path)], None) if path else [None]
-            except (TinykmodError, OSError):
-                self._read[name] = None
+            self._read[name] = next(iter(self._whole([ModuleFile(name, path)] if path else [])), None)
         return self._read[name]
 
     @cached_property
-    def own_exports(self) -> Mapping[str, Export]:
-        """What it exports itself; empty where nothing tells."""
-        found = vmlinux_exports(self.image, self.release) if self.image else {}
-        return found or kernel_exports(self.root, self.release, self.directory).exports
+    def exports(self) -> KernelExports:
+        """What it exports itself."""
+        return kernel_exports(self.root, self.release, self.directory, self._unpacked)
+
+    def _unpacked(self, path: Path) -> bytes:
+        return self.image.data if self.image is not None and path == self.image.path else unpacked(path)
 
     @cached_property
     def _exporters(self) -> dict[str, list[Module]]:
@@ -126,6 +103,19 @@ class Kernel:
         return self._exporters.get(symbol, [])
 
     @cached_property
+    def unlisted(self) -> list[Module]:
+        """The modules that depmod's files, if there are any, do not know."""
+        depmods = self._depmods
+        if depmods is None:
+            return []
+        return self._whole(file for file in self._files.values() if depmods.needs(file.name) is None)
+
+    def importers(self, symbols: Iterable[str]) -> list[str]:
+        """The modules that need one of these symbols, in depmod's order. All modules are read for it."""
+        wanted = set(symbols)
+        return [module.name for module in self.tree.modules if not wanted.isdisjoint(module.elf.imports)]
+
+    @cached_property
     def aliases(self) -> list[tuple[str, str]]:
         """Each alias pattern of its modules, normalised, and whose it is."""
         if self._depmods is not None:
@@ -133,23 +123,28 @@ class Kernel:
         return _patterns((alias, module.name) for module in self.tree.modules for alias in module.aliases)
 
     @cached_property
+    def _built_in(self) -> ModuleTree:
+        return tree_of(self.directory, self.release, [], b"")
+
+    @property
+    def builtin_modinfo(self) -> Mapping[str, list[Field]]:
+        """What the modules that it has built in say of themselves, by their names."""
+        return self._built_in.builtin_modinfo
+
+    @cached_property
     def builtin_aliases(self) -> list[tuple[str, str]]:
         """As `aliases`, of what it has built in."""
-        return _patterns(
-            (value, name)
-            for name, fields in tree_of(self.directory, self.release, [], b"").builtin_modinfo.items()
-            for key, value in fields
-            if key == "alias"
-        )
+        fields = ((key, value, name) for name, told in self.builtin_modinfo.items() for key, value in told)
+        return _patterns((value, name) for key, value, name in fields if key == "alias")
 
     @cached_property
     def builtin(self) -> frozenset[str]:
         """The names of what it has built in."""
-        return frozenset(tree_of(self.directory, self.release, [], b"").builtin)
+        return frozenset(self._built_in.builtin)
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """Of all of its modules, those in `damaged` included."""
+        """Of all of its modules, those that cannot be read included."""
         return frozenset(self._files)
 
     def path(self, name: str) -> Path | None:
@@ -159,8 +154,8 @@ class Kernel:
 
     def export(self, symbol: str) -> Export | None:
         """Who exports a symbol: itself, as it looks into itself first, else the module that depmod takes."""
-        if symbol in self.own_exports:
-            return self.own_exports[symbol]
+        if symbol in self.exports.exports:
+            return self.exports.exports[symbol]
         modules = self.exporters(symbol)
         return self._exports(modules[-1])[symbol] if modules else None
 
@@ -185,27 +180,17 @@ class Kernel:
         return parse(self._text("proc/cmdline"))
 
     @cached_property
-    def image(self) -> bytes:
-        """Its ELF file; empty where there is none, or it is packed in a way that is not known here."""
-        for place in (self.directory / "vmlinuz", *(self.root / "boot" / f"{name}-{self.release}"
-                                                    for name in ("vmlinux", "vmlinuz"))):  # fmt: skip
-            if not place.is_file():
-                continue
-            with place.open("rb") as file:
-                elf = file.read(4) == b"\x7fELF"
-            try:
-                return place.read_bytes() if elf else unpack_vmlinux(place)
-            except TinykmodError:
-                continue
-        return b""
+    def image(self) -> KernelImage | None:
+        """Its image; None where there is none."""
+        there = (place for place in places(self.root, self.release, self.directory) if place.is_file())
+        path = next(there, None)
+        return KernelImage(path, unpacked(path)) if path is not None else None
 
     @cached_property
     def vermagic(self) -> str:
         """The version magic that its modules must have, from its image, else from one of them; or empty."""
-        release = re.escape(self.release.encode())
-        found = re.search(rb"(?<=\0)" + release + rb" (SMP|mod_unload|preempt)[ -~]*(?=\0)", self.image)
-        if found:
-            return found[0].decode().strip()
+        if self.image is not None and (magic := self.image.vermagic(self.release)):
+            return magic
         told = read_elf(*self._one).modinfo if self._one else ()
         return next((value.strip() for key, value in told if key == "vermagic"), "")
 
@@ -215,7 +200,7 @@ class Kernel:
         for file in self._files.values():
             path = self.directory / file.path
             try:
-                data = read_module(path)
+                data = read_image(path)
                 if any(key == "vermagic" for key, _ in read_elf(data, str(path)).modinfo):
                     return data, str(path)
             except (TinykmodError, OSError):
@@ -225,31 +210,21 @@ class Kernel:
     @cached_property
     def machine(self) -> tuple[int, bool, str] | None:
         """ELF machine, whether it has 64 bits, byte order (`<`, `>`): of its image, else of its first module."""
-        data = self.image or (self._one[0] if self._one else b"")
-        if not data:
-            return None
-        elf = ElfObject(data, str(self.directory))
-        return elf.machine, elf.wide, elf.order
+        elf = self.image.elf if self.image is not None else None
+        if elf is None and self._one is not None:
+            elf = ElfObject(*self._one)
+        return (elf.machine, elf.wide, elf.order) if elf is not None else None
 
     @cached_property
     def module_struct(self) -> int:
         """Bytes of struct module, as its own modules have it; 0 where there is none."""
-        section = ElfObject(self._one[0], self._one[1]).by_name.get(THIS_MODULE) if self._one else None
+        section = ElfObject(*self._one).by_name.get(THIS_MODULE) if self._one else None
         return section.size if section is not None else 0
 
     @cached_property
     def keys(self) -> list[trusted.Key]:
-        """Those that it trusts by itself; a machine's firmware may add others."""
-        return trusted.keys_of(self.image)
-
-    @cached_property
-    def btf(self) -> btf.Sizes | None:
-        """How many types its own BTF has."""
-        if not self.image:
-            return None
-        elf = ElfObject(self.image, self.release)
-        data = elf.contents(elf.by_name.get(".BTF"))
-        return btf.read(data, elf.order)[0] if data else None
+        """Those that it trusts by itself; none where its image is not there."""
+        return self.image.keys if self.image is not None else []
 
     @cached_property
     def enforces(self) -> str:
@@ -311,26 +286,3 @@ def _patterns(aliases: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         with suppress(ConfigError):
             found.append((normalise_pattern(alias), name))
     return found
-
-
-def read_module(path: Path) -> bytes:
-    """A module's uncompressed bytes. Raises OSError, ModuleFormatError."""
-    return decompress(path.read_bytes(), str(path))
-
-
-def release_of(root: Path) -> str:
-    """The release that is meant where none is said: that of the root's /proc if its tree is there, else the only one.
-
-    Raises TinykmodError where there are none or several.
-    """
-    try:
-        running = (root / "proc/sys/kernel/osrelease").read_text().strip()
-    except OSError:
-        running = ""
-    if running and directory_of(root, running).is_dir():
-        return running
-    found = releases(root)
-    if len(found) == 1:
-        return found[0]
-    raise TinykmodError(root, f"has several kernels; say which with -k: {', '.join(found)}" if found
-                        else "has no module tree below lib/modules")  # fmt: skip

@@ -7,14 +7,14 @@ from functools import cached_property
 from pathlib import Path
 
 from tinykmod.errors import TinykmodError
+from tinykmod.inspect.kernel import Kernel
 from tinykmod.inspect.roots import release_below, told
-from tinykmod.inspect.symbols import KernelExports, kernel_exports
 from tinykmod.kmod import depmod
 from tinykmod.kmod.config import Softdep, Weakdep, Where, parse_softdep, read_config
 from tinykmod.kmod.lookup import ModuleFiles
 from tinykmod.modules.directory import module_directory, releases
 from tinykmod.modules.files import ModuleFile
-from tinykmod.modules.tree import Module, read_modules, read_tree, tree_of
+from tinykmod.modules.tree import Module, read_modules, read_tree
 
 
 class Known:
@@ -83,14 +83,9 @@ class Known:
         return path.removeprefix(f"{self.directory}/")
 
     @cached_property
-    def kernel(self) -> KernelExports:
-        """What the kernel itself exports, as far as that is known."""
-        return kernel_exports(self.root, self.release, self.directory)
-
-    @cached_property
-    def builtin_modinfo(self) -> dict[str, list[tuple[str, str]]]:
-        """What the kernel's own modules say of themselves, by their names."""
-        return tree_of(self.directory, self.release, [], b"").builtin_modinfo
+    def kernel(self) -> Kernel:
+        """The kernel that the modules are for."""
+        return Kernel(self.root, self.release)
 
 
 def tree_around(file: Path) -> tuple[Path, str] | None:

@@ -13,10 +13,11 @@ from tinykmod.inspect import lint_rules as rules
 from tinykmod.inspect.buses import buses_of
 from tinykmod.inspect.elf_object import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHN_UNDEF, SHT_NOBITS, ElfObject
 from tinykmod.inspect.frames import frames
+from tinykmod.inspect.judge import GPL_COMPATIBLE
 from tinykmod.inspect.names import several
 from tinykmod.inspect.param_table import param_table
 from tinykmod.inspect.report import Finding, Rule
-from tinykmod.inspect.symbols import GPL_COMPATIBLE, module_exports
+from tinykmod.inspect.symbols import module_exports
 from tinykmod.kmod.modinfo import parameters, read_image
 from tinykmod.kmod.names import module_name
 from tinykmod.modules.tree import Module, read_elf

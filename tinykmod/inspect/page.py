@@ -21,6 +21,7 @@ WRONG = (
     "unknown to this kernel and its modules",
     "in another version than they are exported (CRC)",
     "GPL-only, which its license does not get",
+    "in a namespace that it does not import",
 )
 #: Documentation/admin-guide/tainted-kernels.rst, as far as modules have them.
 TAINTS = {

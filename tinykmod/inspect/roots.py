@@ -52,6 +52,7 @@ def told(path: str | Path, root: Path, shown: Path) -> str:
 
 def release_below(root: Path, wanted: str | None, shown: Path) -> str:
     """The kernel release that is meant: WANTED, else the running kernel's if ROOT has its modules, else the only one.
+    What runs is told by ROOT's /proc, where there is one.
 
     Raises TinykmodError, in which ROOT is called SHOWN, where that is none or not certain.
     """
@@ -60,7 +61,10 @@ def release_below(root: Path, wanted: str | None, shown: Path) -> str:
         if wanted not in there:
             raise TinykmodError(wanted, f"no modules of this kernel below {shown}; {_told(there)}")
         return wanted
-    running = os.uname().release
+    try:
+        running = (root / "proc/sys/kernel/osrelease").read_text().strip()
+    except OSError:
+        running = os.uname().release
     if running in there or len(there) == 1:
         return running if running in there else there[0]
     raise TinykmodError(shown, f"no modules of the running kernel {running}; {_told(there)}")

@@ -9,29 +9,25 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from tinykmod.errors import TinykmodError
 from tinykmod.image.firmware import resolve as resolve_links
+from tinykmod.inspect import kernel_image
 from tinykmod.inspect.elf_object import ElfObject, string_at
+from tinykmod.inspect.kernel_image import unpacked
 from tinykmod.inspect.raw_kernel import raw_exports
 from tinykmod.kmod.depmod import PROVIDED
 from tinykmod.kmod.names import module_name
 from tinykmod.modules.compression import decompress
 from tinykmod.modules.directory import directory_of
 from tinykmod.modules.tree import Module, ModuleTree
-from tinykmod.modules.vmlinux import unpack_vmlinux
 
 #: Owner of what the kernel itself exports, as Module.symvers calls it.
 KERNEL = "vmlinux"
-
-#: What the kernel takes for licenses that GPL-only exports are open to (include/linux/license.h).
-GPL_COMPATIBLE = frozenset(
-    ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
-)
 
 
 class Export(NamedTuple):
@@ -128,56 +124,48 @@ class Symbols:
         )
 
 
-def is_gpl_compatible(licenses: list[str]) -> bool:
-    """Whether the kernel gives GPL-only exports to a module that says these licenses: all must be, and there must be
-    one (kernel/module/main.c: a license is `unspecified` where none is given)."""
-    return bool(licenses) and all(license in GPL_COMPATIBLE for license in licenses)
-
-
-def kernel_exports(root: Path, release: str, directory: Path | None = None) -> KernelExports:
+def kernel_exports(
+    root: Path, release: str, directory: Path | None = None, unpack: Callable[[Path], bytes] = unpacked
+) -> KernelExports:
     """The exports of the kernel of a release below a root, from where distributions keep them.
 
-    directory is the modules' own, if it is not where the release's is. Raises OSError, TinykmodError for a file that
-    is damaged; one that tells nothing (Debian's System.map) counts as not there.
+    directory is the modules' own, if it is not where the release's is; unpack is kernel_image.unpacked(), or one that
+    has the image already. Raises OSError, TinykmodError for a file that is damaged; one that tells nothing (Debian's
+    System.map) counts as not there.
     """
     tree = directory or directory_of(root, release)
     places = [
         *(tree / name for name in ("Module.symvers", "symvers.xz", "symvers.gz", "symvers.zst")),
         _below(root, tree / "build" / "Module.symvers"),
         *(root / "boot" / f"symvers-{release}{suffix}" for suffix in (".xz", ".gz", ".zst")),
-        tree / "vmlinuz",
-        *(root / "boot" / f"{name}-{release}" for name in ("vmlinux", "vmlinuz")),
+        *kernel_image.places(root, release, tree),
         tree / "System.map",
         root / "boot" / f"System.map-{release}",
     ]
     for place in places:
-        if place is not None and place.is_file() and (exports := read_exports(place)):
+        if place is not None and place.is_file() and (exports := read_exports(place, unpack)):
             return KernelExports(exports, place)
     return KernelExports({}, None)
 
 
-def read_exports(path: Path) -> dict[str, Export]:
+def read_exports(path: Path, unpack: Callable[[Path], bytes] = unpacked) -> dict[str, Export]:
     """The kernel's exports from a Module.symvers, a System.map, a vmlinux, a bzImage or an Image, compressed or
     not; empty where it tells of none.
 
     Raises OSError, TinykmodError for one that is damaged.
     """
     with path.open("rb") as file:
-        head = file.read(0x206)
-    if head[:4] == b"\x7fELF":
-        return vmlinux_exports(path.read_bytes(), path)
-    if head[0x202:0x206] == b"HdrS":
-        return vmlinux_exports(unpack_vmlinux(path), path)
-    if b"\0" in head and "symvers" not in path.name:
-        image = decompress(path.read_bytes(), str(path))
-        if image[:4] == b"\x7fELF":
-            return vmlinux_exports(image, path)
-        return {
-            name: Export(name, KERNEL, crc, gpl_only, namespace)
-            for name, namespace, gpl_only, crc in raw_exports(image)
-        }
-    text = decompress(path.read_bytes(), str(path)).decode(errors="surrogateescape")
-    return dict(_of_symvers(text)) or _of_system_map(text)
+        is_text = b"\0" not in file.read(0x206)
+    if is_text or "symvers" in path.name:
+        text = decompress(path.read_bytes(), str(path)).decode(errors="surrogateescape")
+        return dict(_of_symvers(text)) or _of_system_map(text)
+    image = unpack(path)
+    if image[:4] == kernel_image.ELF:
+        return vmlinux_exports(image, path)
+    return {
+        name: Export(name, KERNEL, crc, gpl_only, namespace)
+        for name, namespace, gpl_only, crc in raw_exports(image)
+    }
 
 
 def vmlinux_exports(data: bytes, which: str | os.PathLike[str]) -> dict[str, Export]:
