@@ -187,6 +187,16 @@ def test_timeline_has_phases_modules_and_moments_in_order_of_time():
     for words in ("1740.0  -- the kernel", "84.0  -- unpacking", "210.0  -- the image's init", "display is there"):
         assert words in table
     assert "root     210.0 ms" in summary and "total    2300.0 ms" in summary
+    assert "failed" not in summary
+
+
+def test_a_module_that_failed_is_told_with_its_cause():
+    """But not one that found no device."""
+    lost = '"name":"lost","why":"modalias","by":"x","dur":1000,"result":-2,"error":"no file"}\n'
+    idle = '"name":"idle","why":"modalias","by":"x","dur":1000,"result":-19,"error":"none"}\n'
+    trace = TRACE + "".join(f'{{"t":1800000000,"ev":"module",{each}' for each in (lost, idle))
+    lines = timeline(of(console(STARTED + LOG + RAN, trace)), width=100).splitlines()
+    assert [line for line in lines if line.startswith("failed")] == ["failed   lost: ENOENT: no file"]
 
 
 @pytest.mark.parametrize("width", [80, 100, 200])

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from tinykmod.bench.disk import SENTINEL
-from tinykmod.bench.measured import Load, Measured
+from tinykmod.bench.measured import Load, Measured, load_of
 from tinykmod.bench.result import BootResult, stamped
 from tinykmod.bench.traced import path_of
 from tinykmod.trace.events import Event
@@ -62,7 +62,7 @@ def measured(
     trace = result.trace or []
     zero = _zero(trace, log)
     told = list(_initcalls(log))
-    loads = [_load(event, zero) for event in trace if event["ev"] == "module"] or told
+    loads = [load_of(event, zero) for event in trace if event["ev"] == "module"] or told
     marks = _marks(log, trace, zero)
     ran = _root_init(result, marks, until)
     if isinstance(ran, float):
@@ -162,11 +162,6 @@ def _zero(trace: Sequence[Event], log: Sequence[tuple[float, str]]) -> float:
     start = next((event["t"] for event in trace if event["ev"] == "start"), None)
     at = _first(log, r"^tinykmod: (.*: )?init started")
     return 0.0 if start is None or at is None else at - start / 1e9
-
-
-def _load(event: Event, zero: float) -> Load:
-    return Load(event["name"], round(zero + event["t"] / 1e9, 6), round(event["dur"] / 1e9, 6),
-                event.get("worker", 0), event["why"], event["by"], event["result"])  # fmt: skip
 
 
 def _initcalls(log: Sequence[tuple[float, str]]) -> Iterator[Load]:

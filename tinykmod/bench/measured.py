@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tinykmod.errors import TinykmodError
+from tinykmod.trace.events import Event
 
 #: What may be marked, in the order in which a boot comes to it, and what that means.
 MARKS = {
@@ -35,7 +36,7 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Load:
-    """A module's load. `worker` is 0 where none is known, `result` 0 or a negative errno."""
+    """A module's load. `worker` is 0 where none is known, `result` 0 or a negative errno, `error` then why."""
 
     name: str
     begin: float
@@ -44,6 +45,7 @@ class Load:
     why: str = ""
     by: str = ""
     result: int = 0
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,13 @@ class Measured:
     def to_json(self) -> dict[str, Any]:
         """As it is written, one object a line."""
         return asdict(self)
+
+
+def load_of(event: Event, zero: float = 0.0) -> Load:
+    """That of a trace's event; ZERO is when the trace's clock is 0, in seconds of the log's."""
+    begin, seconds = round(zero + event["t"] / 1e9, 6), round(event["dur"] / 1e9, 6)
+    return Load(event["name"], begin, seconds, event.get("worker", 0), event["why"], event["by"], event["result"],
+                event.get("error", ""))  # fmt: skip
 
 
 def measured_of(found: Mapping[str, Any], which: str) -> Measured:

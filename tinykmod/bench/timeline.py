@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
 from tinykmod.bench.measured import MARKS, Load, Measured
@@ -33,7 +34,7 @@ def timeline(boot: Measured, *, width: int | None = None) -> str:
 
 
 def summary(boot: Measured) -> list[str]:
-    """A line for the kernel, the loader and all."""
+    """A line for the kernel, the loader, each module that failed, and all."""
     lines = []
     if "init" in boot.marks:
         unpacking = boot.metric("unpacking")
@@ -47,6 +48,9 @@ def summary(boot: Measured) -> list[str]:
         took = boot.metric(metric)
         if took is not None:
             lines.append(f"{name:8} {_ms(took)} ms {what}{_counted(boot.loads) if metric == 'T_all' else ''}")
+    # No fault: a driver that found nothing to do on this machine.
+    lines += [f"failed   {load.name}: {_outcome(load)}{': ' if load.error else ''}{load.error}" for load in boot.loads
+              if load.result not in (0, -errno.ENODEV)]  # fmt: skip
     total = boot.metric("total")
     if total is not None:
         lines.append(f"total    {_ms(total)} ms from the kernel's start to the root's init")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tinykmod.bench.measured import Load, Measured, Step
+from tinykmod.bench.measured import Measured, Step, load_of
 from tinykmod.errors import TinykmodError
 from tinykmod.trace import critical
 from tinykmod.trace.events import Event
@@ -19,8 +19,7 @@ def measured_of_trace(trace: Sequence[Event], name: str) -> Measured:
     at = {event["ev"]: event["t"] / 1e9 for event in reversed(trace)}
     if "start" not in at:
         raise TinykmodError(name, "does not tell when the loader started")
-    loads = [Load(event["name"], event["t"] / 1e9, event["dur"] / 1e9, event.get("worker", 0), event["why"],
-                  event["by"], event["result"]) for event in trace if event["ev"] == "module"]  # fmt: skip
+    loads = [load_of(event) for event in trace if event["ev"] == "module"]
     names = {"start": "init", "root": "disk", "mounted": "mounted", "handover": "root_init"}
     marks = {mark: at[event] for event, mark in names.items() if event in at}
     ends = [load.begin + load.seconds for load in loads]

@@ -149,6 +149,7 @@ def _lanes(boot: Measured, init: float) -> list[_Lane]:
 def _load_bar(load: Load, init: float, on_path: bool) -> _Bar:
     begin = load.begin - init
     result = "" if load.result == 0 else f", {errno.errorcode.get(-load.result, str(load.result))}"
+    result += f": {load.error}" if load.error else ""
     why = REASONS.get(load.why, "{}").format(load.by)
     tip = f"{load.name}: at {time(begin)}, took {time(load.seconds)}{result}{f'; {why}' if why else ''}"
     edge = "path" if on_path else ""
