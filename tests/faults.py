@@ -8,6 +8,8 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+from make_signature import appended, pkcs7
+
 from tinykmod.bench.debian import Kernel
 from tinykmod.inspect.elf_object import ElfObject
 from tinykmod.kmod.signature import without_signature
@@ -51,6 +53,12 @@ class Patched:
                 return self
         raise AssertionError(symbol)
 
+    def export(self, old: str, new: str) -> Patched:
+        """Make it export a symbol under another name."""
+        for section in ".strtab", "__ksymtab_strings":
+            self.replace(section, f"{old}\0".encode(), f"{new}\0".encode())
+        return self
+
     def machine(self, number: int) -> Patched:
         """Make it one for another architecture."""
         struct.pack_into("<H", self.data, 18, number)
@@ -77,6 +85,11 @@ FAULTS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "fnsp": ("kernel/crypto/cmac.ko", lambda data: bytes(
         Patched(data).rename("cmac", "fnsp").replace(".modinfo", b"import_ns=", b"import_nz=").data)),
     "fdup": ("kernel/lib/crc8.ko", lambda data: bytes(Patched(data).rename("crc8", "fdup").data)),
+    # With a signature, but by nobody whom the kernel knows.
+    "fkeyx": (DUMMY, lambda data: bytes(Patched(data).rename("dummy", "fkeyx").data + appended(pkcs7()))),
+    "fnver": _dummy("fnver", lambda module: module.replace(".shstrtab", b"\0__versions\0", b"\0__versionz\0")),
+    "fkernl": ("kernel/lib/math/cordic.ko", lambda data: bytes(
+        Patched(data).rename("cordic", "fkernl").export("cordic_calc_iq", "__bitmap_clear").data)),
     "fbusy300": ("kernel/drivers/watchdog/i6300esb.ko",
                  lambda data: bytes(Patched(data).rename("i6300esb", "fbusy300").data)),
     "fcut": (DUMMY, lambda data: data[: len(data) * 6 // 10]),

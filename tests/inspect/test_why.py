@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,13 +162,40 @@ def _at(root: Path) -> Machine:
     return machine
 
 
+def test_an_alias_stands_for_its_modules(run: Run, root: Path) -> None:
+    """Also for one that is not there, and is not built in either."""
+    config(root, "alias net-pf-99 gone\nalias fs-odd nvme\n")
+    assert run("fs-odd")[1][0] == "nvme (6.1.0-test, kernel/nvme.ko): would be loaded"
+    assert run("net-pf-99") == (1, [
+        "gone: would not be loaded", "  because   there is no such module in this tree",
+    ])  # fmt: skip
+    file = root / "etc/modprobe.d/local.conf"
+    assert run("fs-ext4")[1][0] == "ext4: is built into 6.1.0-test: there is nothing to load"
+    config(root, "alias pci:v00001B36d* gone\n")
+    assert run(DISK)[1][1:] == [
+        "  because   there is no module gone in this tree", f"  for       gone has pci:v00001B36d*, by {file}:1",
+    ]  # fmt: skip
+
+
+def test_a_blacklist_does_not_count_for_what_is_needed(run: Run, root: Path) -> None:
+    config(root, "blacklist nvme-core\n")
+    assert run("nvme")[0] == 0
+    config(root, "install nvme-core /bin/false\n")
+    code, lines = run("nvme")
+    assert code == 1
+    assert lines[1].startswith("  because   it needs nvme_core: install nvme_core /bin/false at ")
+
+
 def test_a_device_that_waits(run: Run, root: Path) -> None:
     machine = root / "sys/devices/platform"
     (machine / "soc/waiting_for_supplier").write_text("1\n")
     (root / "sys/kernel/debug").mkdir(parents=True)
     (root / "sys/kernel/debug/devices_deferred").write_text("soc\tsupplier clock not ready\nother\n")
+    _at(root).device("platform/clock", "platform")
+    _at(root).supplies("platform/clock", "platform/soc")
     code, lines = run("soc")
     assert code == 1
+    assert "  because   it waits for platform/clock, which has no driver" in lines
     assert "  because   it waits for a supplier that has not appeared" in lines
     assert "  because   its probe was put off: supplier clock not ready" in lines
 
@@ -236,6 +267,25 @@ def test_files_that_are_no_modules(run: Run, tmp_path: Path) -> None:
         code, lines = run(tmp_path / name)
         assert code == 1
         assert [line for line in lines if words in line and line.startswith("  because   ")], lines
+
+
+def on_a_terminal(root: Path, **environment: str) -> str:
+    ours, theirs = pty.openpty()
+    base = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+    words = [sys.executable, "-m", "tinykmod", "why", "--sysroot", root, "orphan"]
+    subprocess.run(words, stdout=theirs, check=False, env={**base, "COLUMNS": "44", "TERM": "xterm", **environment})
+    os.close(theirs)
+    text = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    return text
+
+
+def test_bold_words_are_for_terminals(root: Path) -> None:
+    seen = on_a_terminal(root)
+    assert "\033[1m  because\033[m   " in seen
+    lines = on_a_terminal(root, NO_COLOR="1").splitlines()
+    assert lines[0] == "orphan (6.1.0-test, kernel/orphan.ko): would"
+    assert all(len(line) <= 44 for line in lines)
 
 
 def test_lines_are_wrapped_to_the_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

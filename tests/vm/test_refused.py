@@ -14,7 +14,9 @@ import faults
 import pytest
 from once import once
 
+from tinykmod.bench.marks import measured
 from tinykmod.bench.result import BootResult
+from tinykmod.bench.timeline import timeline
 from tinykmod.inspect.kernel import Kernel
 from tinykmod.inspect.kernel_log import read_file
 from tinykmod.inspect.why import Place, why
@@ -37,9 +39,11 @@ BOOTED = {
     "fsign": (errno.EKEYREJECTED, "its signature is missing, not of this file, or by a key"),
     "fnsp": (errno.EINVAL, "kernel: module uses symbol "),
     "fdup": (errno.ENOEXEC, "kernel: exports duplicate symbol crc8"),
+    "fkernl": (errno.ENOEXEC, "kernel: exports duplicate symbol __bitmap_clear (owned by kernel)"),
     "fbusy300": (errno.EBUSY, "Resource busy"),
     "crc32c_intel": (errno.ENODEV, "No such device"),
     "fbtfx": (0, ""),
+    "fnver": (0, ""),
 }
 #: What `tinykmod why` says of each then.
 CAUSES = {
@@ -53,6 +57,7 @@ CAUSES = {
     "fsign": "is not of this file: it was changed after it was signed",
     "fnsp": "in the namespace CRYPTO_INTERNAL, which the module does not import",
     "fdup": "it exports crc8",
+    "fkernl": "it exports __bitmap_clear, which the kernel exports itself: this module is refused",
     "fbusy300": "a driver named i6300ESB timer is registered already",
     "crc32c_intel": "its init found no device that it can drive",
 }
@@ -62,8 +67,11 @@ TOOLS = {
     "/faults/ftext.ko": "not a module for this kernel",
     "/faults/crc8.ko": "File exists",
     "/faults/dummy.ko.gz": "compressed, and this kernel does not decompress modules",
-    "/faults/fnsig.ko": "its signature is missing",  # the last: enforced from here on
+    "/faults/fnsig.ko": "its signature is missing",  # enforced from here on
+    "/faults/fkeyx.ko": "its signature is missing, not of this file, or by a key",
 }
+#: A disk of two tebibytes of memory.
+TOO_LARGE = "scsi_debug dev_size_mb=2097152"
 SHELL = f"""\
 #!/bin/busybox sh
 bb=/bin/busybox
@@ -73,6 +81,8 @@ for file in {' '.join(TOOLS)}; do
     /init insmod $file 2> /said
     echo "insmod $file $? $($bb cat /said)"
 done
+/init modprobe {TOO_LARGE} 2> /said
+echo "modprobe $? $($bb cat /said)"
 echo "report $($bb cat /run/tinykmod/report.json)"
 /init modprobe virtio_blk
 """
@@ -99,10 +109,11 @@ def refused(start: Callable, disk, kernel, busybox, run_tinykmod, shared_dir: Pa
     (scratch / "dummy.ko.gz").write_bytes(b"\x1f\x8b" + bytes(100))
     for name in faults.UNREADABLE:
         (updates / f"{name}.ko").rename(scratch / f"{name}.ko")
-    shutil.copy(updates / "fnsig.ko", scratch)
+    for name in "fnsig", "fkeyx":
+        shutil.copy(updates / f"{name}.ko", scratch)
     for path in TOOLS:
         words += ["--file", f"{scratch / Path(path).name}:{path}"]
-    for name in BOOTED:
+    for name in (*BOOTED, TOO_LARGE.partition(" ")[0]):
         words += ["--add", name]
     image = scratch / "refused.img"
     done = run_tinykmod("initramfs", "-b", root, "--for", "virtual", "--strict", "--no-firmware", "-o", image, *words,
@@ -132,19 +143,23 @@ def test_insmod_tells_the_cause(refused: Refused) -> None:
     for path, words in TOOLS.items():
         [line] = [line for line in refused.result.lines if line.startswith(f"insmod {path} ")]
         assert line.startswith(f"insmod {path} 1 tinykmod: module {path}: {words}"), line
+    [line] = [line for line in refused.result.lines if line.startswith("modprobe ")]
+    assert line == "modprobe 1 tinykmod: module scsi_debug: Out of memory"
 
 
-def test_the_report_and_trace_show_have_the_causes(refused: Refused) -> None:
+def test_the_report_the_timeline_and_trace_show_have_the_causes(refused: Refused) -> None:
     [line] = [line for line in refused.result.lines if line.startswith("report ")]
     report = json.loads(line.removeprefix("report "))
     failed = {each["module"]: each["why"] for each in report["failed"]}
     lines = summary(refused.result.trace)
+    told = timeline(measured(refused.result), width=100).splitlines()
     for name, (number, words) in BOOTED.items():
         if number:
             assert words in failed[name]
         if number not in (0, errno.ENODEV):
-            assert any(line.startswith(f"failed   {name}: {errno.errorcode[number]}: ") and words in line
-                       for line in lines)  # fmt: skip
+            [line] = [line for line in lines if line.startswith(f"failed   {name}: {errno.errorcode[number]}: ")]
+            assert words in line
+            assert line in told
 
 
 def test_why_translates_what_happened(refused: Refused, faulty_root: Path, kernel, run_tinykmod: Callable) -> None:

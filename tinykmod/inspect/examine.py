@@ -23,6 +23,8 @@ from tinykmod.modules.compression import compression, decompress
 from tinykmod.modules.elf_module import ElfModule
 from tinykmod.modules.tree import read_elf
 
+#: Either has the versions of the symbols that a module needs (CONFIG_EXTENDED_MODVERSIONS, Linux 6.14).
+_VERSIONS = frozenset(("__versions", "__version_ext_crcs"))
 #: Of how many unknown symbols it is looked for where they could come from.
 _MOST = 3
 
@@ -87,7 +89,7 @@ def _signature(image: bytes, which: str, kernel: Kernel) -> Iterator[Cause]:
         return
     enforced = kernel.enforces
     refused = f": refused for {enforced}" if enforced else ""
-    harmless = "" if enforced else "it loads, and taints the kernel (E)"
+    harmless = "" if enforced else "no hindrance here, but it taints the kernel (E)"
     numbers = (errno.EKEYREJECTED, errno.EPERM)
     try:
         signature = read_signature(image, which)
@@ -136,11 +138,10 @@ def _struct(elf: ElfObject, kernel: Kernel) -> Iterator[Cause]:
 def _vermagic(elf: ElfModule, sections: ElfObject, kernel: Kernel) -> Iterator[Cause]:
     """check_modinfo(), same_magic(): with symbol versions in the module the release itself does not count."""
     theirs = kernel.vermagic
-    forced = _forced(kernel)
     own = next((value for key, value in elf.modinfo if key == "vermagic"), None)
     if own is None:
-        yield Cause("vermagic", "it has no version magic", (errno.ENOEXEC,), not forced,
-                    harmless="it loads, and taints the kernel (F)" if forced else "")  # fmt: skip
+        yield Cause("vermagic", "it has no version magic", (errno.ENOEXEC,), not _forced(kernel),
+                    harmless=_taints(kernel))  # fmt: skip
         return
     if not theirs:
         return
@@ -159,9 +160,9 @@ def _vermagic(elf: ElfModule, sections: ElfObject, kernel: Kernel) -> Iterator[C
 def _symbols(elf: ElfModule, sections: ElfObject, name: str, kernel: Kernel) -> Iterator[Cause]:
     user = User.of(name, elf.modinfo)
     versions = not kernel.config or kernel.config.get("CONFIG_MODVERSIONS") == "y"
-    if kernel.config and versions and "__versions" not in sections.by_name and elf.imports and not _forced(kernel):
-        yield Cause("crc", "it was built without the versions of its symbols, which this kernel demands (was there a "
-                    "Module.symvers?)", (errno.ENOEXEC,))  # fmt: skip
+    if kernel.config and versions and elf.imports and not _VERSIONS & sections.by_name.keys():
+        yield Cause("crc", "it has no versions of its symbols, which this kernel goes by (was it built without a "
+                    "Module.symvers?)", (errno.ENOEXEC,), not _forced(kernel), harmless=_taints(kernel))  # fmt: skip
     found = [each for each in refusals(elf, user, kernel.export)
              if (versions or each.fault != Fault.CRC)
              and (kernel.exports.exports or each.fault != Fault.UNKNOWN)]  # fmt: skip
@@ -172,7 +173,12 @@ def _symbols(elf: ElfModule, sections: ElfObject, name: str, kernel: Kernel) -> 
 
 
 def _forced(kernel: Kernel) -> bool:
+    """Whether it takes what it cannot compare."""
     return kernel.config.get("CONFIG_MODULE_FORCE_LOAD") == "y"
+
+
+def _taints(kernel: Kernel) -> str:
+    return "it loads, and taints the kernel (F)" if _forced(kernel) else ""
 
 
 def _refused(refusal: Refusal, user: User, kernel: Kernel, *, told: bool) -> Cause:
