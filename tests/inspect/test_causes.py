@@ -196,7 +196,8 @@ def test_a_device_that_debians_modules_nearly_know(faulty: Kernel) -> None:
         "pci:v00008086d00001001sv*sd*bc*sc*i* of e1000 (device 00001001, not 00001002)",
     ]
     # A pattern that says nothing but another number has nothing in common with it.
-    assert [line.word for line in why_modalias(Place(faulty, Config()), "virtio:d00000099v00001AF4").lines] == ["because"]
+    alone = why_modalias(Place(faulty, Config()), "virtio:d00000099v00001AF4")
+    assert [line.word for line in alone.lines] == ["because"]
 
 
 def test_damage_anywhere_ends_in_causes(faulty: Kernel) -> None:

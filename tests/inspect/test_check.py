@@ -120,7 +120,7 @@ def test_files_of_modules(tmp_path: Path) -> None:
         (
             "wrong-machine",
             "kernel/board.ko.xz",
-            "is for ELF machine 183 (64 bits, little-endian), 8 others for ELF machine 62 (64 bits, little-endian)",
+            "is for aarch64 (64 bits, little endian), 8 others for x86_64 (64 bits, little endian)",
         ),
         ("vermagic", "kernel/none.ko", f"has no vermagic, 7 others have {wanted}"),
         (

@@ -13,6 +13,7 @@ from tinykmod.cli.progress import counter, warn
 from tinykmod.errors import TinykmodError
 from tinykmod.inspect import page, roots
 from tinykmod.inspect.about import About
+from tinykmod.inspect.dependencies import users
 from tinykmod.inspect.devices import Machine, running, snapped
 from tinykmod.inspect.inspector import Inspector
 from tinykmod.inspect.known import Known, chosen_tree, tree_around
@@ -89,7 +90,7 @@ def _print(args: argparse.Namespace, inspector: Inspector, abouts: list[About]) 
         out = [told(about) for about in abouts]
         if args.reverse:
             for each in out:
-                each["users"] = [need(user) for user in inspector.users(each["name"])]
+                each["users"] = [need(user) for user in users(inspector.known, each["name"])]
         json.dump(out[0] if len(out) == 1 else out, sys.stdout, indent=1)
         print()
         return
@@ -99,6 +100,6 @@ def _print(args: argparse.Namespace, inspector: Inspector, abouts: list[About]) 
         if args.tree:
             print(page.tree(about.name, about.needs, "needs no module"))
         elif args.reverse:
-            print(page.tree(about.name, inspector.users(about.name), "no module needs it"))
+            print(page.tree(about.name, users(inspector.known, about.name), "no module needs it"))
         else:
             print(page.page(about))

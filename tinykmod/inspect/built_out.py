@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tinykmod.image.firmware import resolve as resolve_links
 from tinykmod.inspect.kernel import Kernel
+from tinykmod.inspect.roots import followed
 
 _CONDITION = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b(.*)")
 _OPTION = re.compile(r"\bCONFIG_\w+?(?=_MODULE\b|\b)")
@@ -30,13 +30,8 @@ def option_of(symbol: str, kernel: Kernel) -> str:
 
 def _headers(kernel: Kernel) -> list[Path]:
     """The include/ of the links that `make modules_install` and distributions leave: build/ and source/."""
-    found = []
-    for name in "source", "build":
-        inside = resolve_links(kernel.root, str((kernel.directory / name / "include").absolute().relative_to(
-            kernel.root.absolute())))  # fmt: skip
-        if inside is not None and (kernel.root / inside).is_dir():
-            found.append(kernel.root / inside)
-    return list(dict.fromkeys(found))
+    places = (followed(kernel.root, kernel.directory / name / "include") for name in ("source", "build"))
+    return list(dict.fromkeys(place for place in places if place is not None and place.is_dir()))
 
 
 def _around(text: str, declared: re.Pattern[str], config: dict[str, str]) -> str:

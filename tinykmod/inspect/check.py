@@ -14,7 +14,7 @@ from tinykmod.errors import TinykmodError
 from tinykmod.inspect import check_rules as rules
 from tinykmod.inspect.buses import bus_of_alias, buses_of
 from tinykmod.inspect.check_config import config_findings
-from tinykmod.inspect.check_files import Header, build_findings, firmware_findings, header, index_findings
+from tinykmod.inspect.check_files import architecture, build_findings, firmware_findings, index_findings
 from tinykmod.inspect.elf_object import ElfObject
 from tinykmod.inspect.judge import User, is_other
 from tinykmod.inspect.names import Names, several
@@ -89,17 +89,12 @@ def _kernel(root: Path, release: str, directory: Path) -> tuple[KernelExports, T
 
 
 def _of_headers(tree: ModuleTree) -> Iterator[Finding]:
-    headers = {module.path: header(f"{tree.directory}/{module.path}", module.compression) for module in tree.modules}
+    headers = {module.path: architecture(f"{tree.directory}/{module.path}", module.compression)
+               for module in tree.modules}  # fmt: skip
     usual = Counter(found for found in headers.values() if found is not None).most_common(1)
     for path, found in headers.items():
         if found is not None and found != usual[0][0]:
-            yield Finding(rules.MACHINE, path, f"is for {_machine(found)}, {usual[0][1]} others for"
-                                               f" {_machine(usual[0][0])}")  # fmt: skip
-
-
-def _machine(found: Header) -> str:
-    order = "little-endian" if found.little_endian else "big-endian"
-    return f"ELF machine {found.machine} ({found.bits} bits, {order})"
+            yield Finding(rules.MACHINE, path, f"is for {found}, {usual[0][1]} others for {usual[0][0]}")
 
 
 def _of_modinfo(tree: ModuleTree) -> Iterator[Finding]:

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
 
 from tinykmod.errors import BinIndexError, TinykmodError
 from tinykmod.image import firmware
 from tinykmod.inspect import check_rules as rules
+from tinykmod.inspect.elf_object import Architecture
 from tinykmod.inspect.names import several
 from tinykmod.inspect.report import Finding
 from tinykmod.kmod import depmod
@@ -29,15 +29,7 @@ _HEAD = 20  # bytes of an ELF header up to e_machine
 _LONGEST = 60  # of a line that is quoted
 
 
-class Header(NamedTuple):
-    """What an ELF file is for."""
-
-    machine: int  # EM_ number
-    bits: int
-    little_endian: bool
-
-
-def header(path: str, compressed: str) -> Header | None:
+def architecture(path: str, compressed: str) -> Architecture | None:
     """What a module's file of this compression is for; None where its beginning does not tell (zstd)."""
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - for thousands of files a Path takes as long as reading
         data = file.read(4096 if compressed else _HEAD)
@@ -48,9 +40,9 @@ def header(path: str, compressed: str) -> Header | None:
             data = zlib.decompressobj(31).decompress(data, _HEAD)
     if len(data) < _HEAD or data[:4] != b"\x7fELF":
         return None
-    little = data[5] == 1
-    machine: int = struct.unpack_from("<H" if little else ">H", data, 18)[0]
-    return Header(machine, 64 if data[4] == 2 else 32, little)
+    order = "<" if data[5] == 1 else ">"
+    machine: int = struct.unpack_from(f"{order}H", data, 18)[0]
+    return Architecture(machine, data[4] == 2, order)
 
 
 def build_findings(directory: Path) -> Iterator[Finding]:

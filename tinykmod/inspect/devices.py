@@ -90,16 +90,11 @@ def served(name: str, aliases: Iterable[str], devices: Iterable[Device]) -> list
             pattern = normalise_pattern(alias)
         except ConfigError:
             continue
-        head = encoded(literal_start(pattern))
+        head = encoded(_SPECIAL.split(pattern, maxsplit=1)[0])
         for text, path, device in known[bisect_left(texts, head) : bisect_left(texts, head + _BEHIND)]:
             if text and glob(encoded(pattern), text) and not found.get(path, Served(device, "")).alias:
                 found[path] = Served(device, alias)
     return [found[path] for path in sorted(found)]
-
-
-def literal_start(pattern: str) -> str:
-    """What a name that matches a pattern begins with at least."""
-    return _SPECIAL.split(pattern, maxsplit=1)[0]
 
 
 def by_bus(aliases: Iterable[str]) -> dict[str, list[str]]:

@@ -19,6 +19,22 @@ SHN_UNDEF, SHN_XINDEX = 0, 0xFFFF
 STT_OBJECT, STT_FUNC = 1, 2
 
 
+class Architecture(NamedTuple):
+    """What an ELF file is for."""
+
+    machine: int  # EM_ number
+    wide: bool  # 64 bits, not 32
+    order: str  # `<` little, `>` big endian
+
+    def __str__(self) -> str:
+        # Imported here: it takes as long as to read hundreds of modules.
+        from elftools.elf.enums import ENUM_E_MACHINE
+
+        names = {value: name for name, value in ENUM_E_MACHINE.items() if isinstance(value, int)}
+        name = names.get(self.machine, f"ELF machine {self.machine}").removeprefix("EM_").lower()
+        return f"{name} ({64 if self.wide else 32} bits, {'little' if self.order == '<' else 'big'} endian)"
+
+
 class Section(NamedTuple):
     """One section; its number is its place in ElfObject.sections."""
 
@@ -71,6 +87,11 @@ class ElfObject:
             self.sections = self._sections()
         except struct.error:
             raise ModuleFormatError(which, "cut short: the section headers lie outside the file") from None
+
+    @property
+    def architecture(self) -> Architecture:
+        """What it is for."""
+        return Architecture(self.machine, self.wide, self.order)
 
     def _sections(self) -> list[Section]:
         at, tail = (40, 58) if self.wide else (32, 46)

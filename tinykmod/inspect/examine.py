@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Iterator, Sequence
 
-from elftools.elf.enums import ENUM_E_MACHINE
-
 from tinykmod.errors import ModuleFormatError, TinykmodError
 from tinykmod.inspect import btf, built_out, trusted
 from tinykmod.inspect.cause import Cause, explain
@@ -113,16 +111,9 @@ def _signature(image: bytes, which: str, kernel: Kernel) -> Iterator[Cause]:
 def _machine(elf: ElfObject, kernel: Kernel) -> Iterator[Cause]:
     if kernel.machine is None:
         return
-    own = (elf.machine, elf.wide, elf.order)
-    if own != kernel.machine:
-        yield Cause("architecture", f"it is for {_architecture(*own)}, the kernel for "
-                    f"{_architecture(*kernel.machine)}", (errno.ENOEXEC,))  # fmt: skip
-
-
-def _architecture(machine: int, wide: bool, order: str) -> str:
-    names = {value: name for name, value in ENUM_E_MACHINE.items() if isinstance(value, int)}
-    name = names.get(machine, f"ELF machine {machine}").removeprefix("EM_").lower()
-    return f"{name} ({64 if wide else 32} bits, {'little' if order == '<' else 'big'} endian)"
+    if elf.architecture != kernel.machine:
+        text = f"it is for {elf.architecture}, the kernel for {kernel.machine}"
+        yield Cause("architecture", text, (errno.ENOEXEC,))
 
 
 def _struct(elf: ElfObject, kernel: Kernel) -> Iterator[Cause]:

@@ -9,8 +9,9 @@ from typing import NoReturn
 
 from tinykmod.errors import TinykmodError
 from tinykmod.image import firmware
-from tinykmod.inspect.about import About, Around, Load, Need, Said, WrongSymbols
+from tinykmod.inspect.about import About, Around, Load, Said, WrongSymbols
 from tinykmod.inspect.alias_fields import nearest_aliases
+from tinykmod.inspect.dependencies import needs
 from tinykmod.inspect.devices import Machine, State, by_bus, served
 from tinykmod.inspect.elf_object import ElfObject
 from tinykmod.inspect.judge import Fault, User, refusals
@@ -90,54 +91,6 @@ class Inspector:
             self.known.add(module)
         return self._of(module, file, Found(module.name))
 
-    def tree(self, module: Module, seen: set[str] | None = None) -> tuple[Need, ...]:
-        """What a module needs, each with the symbols of it, and below each what that needs, once."""
-        if self.known is None:
-            return ()
-        seen = set() if seen is None else seen
-        needs = self.known.files.needs(module.name)
-        others = self.known.modules(needs.modules if needs is not None else ())
-        exporter = {symbol: other.name for other in others for symbol in other.elf.exports}
-        symbols: dict[str, list[str]] = {}
-        for symbol in module.elf.imports:
-            if symbol in exporter:
-                symbols.setdefault(exporter[symbol], []).append(symbol)
-        found = []
-        for other in others[::-1]:
-            if other.name in symbols:
-                again = other.name in seen
-                seen.add(other.name)
-                below = () if again else self.tree(other, seen)
-                found.append(Need(other.name, tuple(symbols[other.name]), below, again and bool(self._below(other))))
-        return tuple(found)
-
-    def _below(self, module: Module) -> tuple[str, ...]:
-        assert self.known is not None
-        needs = self.known.files.needs(module.name)
-        return needs.modules if needs is not None else ()
-
-    def users(self, name: str) -> tuple[Need, ...]:
-        """Who needs a module, each with the symbols that it imports from the one above, and below each who needs
-        that, once."""
-        if self.known is None:
-            raise TinykmodError(name, "there is no module tree to look in for those that need it")
-        everyone = {module.name: module for module in self.known.modules([name, *self.known.files.users(name)])}
-        owner = {symbol: module.name for module in everyone.values() for symbol in module.elf.exports}
-        direct: dict[str, dict[str, list[str]]] = {}
-        for module in everyone.values():
-            for symbol in module.elf.imports:
-                if owner.get(symbol, module.name) != module.name:
-                    direct.setdefault(owner[symbol], {}).setdefault(module.name, []).append(symbol)
-        seen: set[str] = set()
-
-        def above(which: str) -> Iterator[Need]:
-            for user, symbols in sorted(direct.get(which, {}).items()):
-                again = user in seen
-                seen.add(user)
-                yield Need(user, tuple(symbols), () if again else tuple(above(user)), again and user in direct)
-
-        return tuple(above(name))
-
     def _of(self, module: Module, file: Path, found: Found) -> About:
         raw = file.read_bytes()
         image = decompress(raw, str(file))
@@ -160,7 +113,7 @@ class Inspector:
         except TinykmodError as error:
             about.signature_fault = error.why
         about.exports = list(module_exports(module, image, str(file)).values())
-        about.needs = list(self.tree(module))
+        about.needs = list(needs(self.known, module))
         from_modules = {symbol for need in about.needs for symbol in need.symbols}
         rest = [symbol for symbol in module.elf.imports if symbol not in from_modules]
         # What was built with the kernel was linked with it: then its image, which takes a second, is not looked into.

@@ -11,7 +11,7 @@ from pathlib import Path
 from tinykmod.errors import ConfigError, TinykmodError
 from tinykmod.image import kernel_config
 from tinykmod.inspect import trusted
-from tinykmod.inspect.elf_object import ElfObject
+from tinykmod.inspect.elf_object import Architecture, ElfObject
 from tinykmod.inspect.kernel_image import KernelImage, places, unpacked
 from tinykmod.inspect.symbols import Export, KernelExports, kernel_exports, module_exports
 from tinykmod.kmod.commandline import Word, parse
@@ -208,12 +208,12 @@ class Kernel:
         return None
 
     @cached_property
-    def machine(self) -> tuple[int, bool, str] | None:
-        """ELF machine, whether it has 64 bits, byte order (`<`, `>`): of its image, else of its first module."""
+    def machine(self) -> Architecture | None:
+        """That of its image, else of its first module."""
         elf = self.image.elf if self.image is not None else None
         if elf is None and self._one is not None:
             elf = ElfObject(*self._one)
-        return (elf.machine, elf.wide, elf.order) if elf is not None else None
+        return elf.architecture if elf is not None else None
 
     @cached_property
     def module_struct(self) -> int:

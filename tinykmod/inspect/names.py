@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property
 
 from tinykmod.errors import ConfigError
@@ -12,6 +13,27 @@ from tinykmod.modules.tree import ModuleTree
 from tinykmod.nearest import misspelled
 
 _START = 4
+
+
+class Aliases:
+    """Patterns, each with its module, to be asked again and again for those that match. One that the kernel's tools
+    do not take counts as not there."""
+
+    def __init__(self, aliases: Iterable[tuple[str, str]]) -> None:
+        self._by_start: dict[str, list[tuple[str, str]]] = {}  # under "" those that begin with a wildcard
+        for alias, module in aliases:
+            with suppress(ConfigError):
+                pattern = normalise_pattern(alias)
+                start = pattern[:_START]
+                key = "" if any(char in start for char in "*?[\\") else start
+                self._by_start.setdefault(key, []).append((pattern, module))
+
+    def matching(self, name: str) -> Iterator[tuple[str, str]]:
+        """The patterns that match a normalised name."""
+        text = encoded(name)
+        for pattern, module in (*self._by_start.get(name[:_START], ()), *self._by_start.get("", ())):
+            if glob(encoded(pattern), text):
+                yield pattern, module
 
 
 class Names:
@@ -35,37 +57,17 @@ class Names:
 
     def matching(self, name: str) -> list[str]:
         """The modules, built in or not, one of whose aliases matches a normalised name."""
-        found = []
-        text = encoded(name)
-        for alias, module in (*self._aliases.get(name[:_START], ()), *self._aliases.get("", ())):
-            try:
-                if glob(encoded(normalise_pattern(alias)), text):
-                    found.append(module)
-            except ConfigError:
-                continue
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(module for _, module in self._aliases.matching(name)))
 
     @cached_property
-    def _aliases(self) -> dict[str, list[tuple[str, str]]]:
-        """Aliases with their modules, by how they begin; under "" those that begin with a wildcard."""
-        found: dict[str, list[tuple[str, str]]] = {}
-        for module in self.tree.modules:
-            for alias in module.aliases:
-                found.setdefault(_start(alias), []).append((alias, module.name))
-        for name, fields in self.tree.builtin_modinfo.items():
-            for key, value in fields:
-                if key == "alias":
-                    found.setdefault(_start(value), []).append((value, name))
-        return found
+    def _aliases(self) -> Aliases:
+        own = ((alias, module.name) for module in self.tree.modules for alias in module.aliases)
+        fields = ((key, value, name) for name, told in self.tree.builtin_modinfo.items() for key, value in told)
+        return Aliases([*own, *((value, name) for key, value, name in fields if key == "alias")])
 
     def nearest(self, name: str) -> str:
         """`; nearest: NAME` for a module's name that is nearly this; else empty."""
         return misspelled(name, (*self.tree.by_name, *self.builtin))
-
-
-def _start(alias: str) -> str:
-    start = alias[:_START].replace("-", "_")
-    return "" if any(char in start for char in "*?[\\") else start
 
 
 def several(words: Iterable[str], most: int = 3) -> str:

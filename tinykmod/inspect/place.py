@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from tinykmod.image.snapshot import Device
 from tinykmod.inspect.cause import Cause
-from tinykmod.inspect.devices import literal_start, running
+from tinykmod.inspect.devices import running
 from tinykmod.inspect.examine import examine
 from tinykmod.inspect.kernel import Kernel
+from tinykmod.inspect.names import Aliases
 from tinykmod.kmod.commandline import parameters
 from tinykmod.kmod.config import Config
 from tinykmod.kmod.glob import glob
@@ -71,18 +72,17 @@ class Place:
     def matches(self, modalias: str) -> list[Match]:
         """The modules that a modalias leads to, in kmod's order of lookup: the first that is not empty."""
         name = normalise_modalias(modalias)
-        text = encoded(name)
         configured = [
             Match(item.pattern, item.module, f", by {item.where}")
             for item in self.config.aliases
-            if glob(encoded(normalise_pattern(item.pattern)), text)
+            if glob(encoded(normalise_pattern(item.pattern)), encoded(name))
         ]
-        for aliases in (self.kernel.aliases, self.kernel.builtin_aliases):
-            if configured:
-                break
-            configured = [Match(pattern, module) for pattern, module in aliases
-                          if name.startswith(literal_start(pattern)) and glob(encoded(pattern), text)]  # fmt: skip
-        return configured
+        tables = (list(table.matching(name)) for table in self._aliases)
+        return configured or [Match(*found) for found in next(filter(None, tables), [])]
+
+    @cached_property
+    def _aliases(self) -> tuple[Aliases, ...]:
+        return Aliases(self.kernel.aliases), Aliases(self.kernel.builtin_aliases)
 
     def causes(self, name: str, path: Path) -> Iterator[Cause]:
         """What a module's file would be refused for, given the parameters that it would get."""

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from tinykmod import __version__
 from tinykmod.errors import TinykmodError
-from tinykmod.nearest import hint
+from tinykmod.nearest import misspelled
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 FINGERPRINT = "tinykmod/v1"
@@ -70,7 +70,7 @@ def rule_named(name: str, rules: Sequence[Rule]) -> Rule:
     for rule in rules:
         if rule.name == name:
             return rule
-    near = hint(name, [rule.name for rule in rules])
+    near = misspelled(name, [rule.name for rule in rules])
     raise TinykmodError(name, f"no such rule{near or '; --rules lists them'}")
 
 

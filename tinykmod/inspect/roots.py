@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from tinykmod.errors import TinykmodError
 from tinykmod.image.archive import read_image
+from tinykmod.image.firmware import resolve as resolve_links
 from tinykmod.modules.directory import releases
 
 #: What is looked at of an image.
@@ -48,6 +49,16 @@ def told(path: str | Path, root: Path, shown: Path) -> str:
     """How a user knows a file below ROOT, which was opened for SHOWN: `IMAGE:/lib/modules/...` for an image."""
     text, top = str(path), str(root.absolute())
     return text if root == shown or not text.startswith(f"{top}/") else f"{shown}:{text.removeprefix(top)}"
+
+
+def followed(root: Path, path: Path) -> Path | None:
+    """A path below a root with its links followed as if the root were `/`; None where it leads nowhere."""
+    try:
+        inside = os.fspath(path.absolute().relative_to(root.absolute()))
+    except ValueError:
+        return path
+    found = resolve_links(root, inside)
+    return None if found is None else root / found
 
 
 def release_below(root: Path, wanted: str | None, shown: Path) -> str:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tinykmod.errors import TinykmodError
-from tinykmod.image.firmware import resolve as resolve_links
 from tinykmod.inspect import kernel_image
 from tinykmod.inspect.elf_object import ElfObject, string_at
 from tinykmod.inspect.kernel_image import unpacked
 from tinykmod.inspect.raw_kernel import raw_exports
+from tinykmod.inspect.roots import followed
 from tinykmod.kmod.depmod import PROVIDED
 from tinykmod.kmod.names import module_name
 from tinykmod.modules.compression import decompress
@@ -136,7 +136,7 @@ def kernel_exports(
     tree = directory or directory_of(root, release)
     places = [
         *(tree / name for name in ("Module.symvers", "symvers.xz", "symvers.gz", "symvers.zst")),
-        _below(root, tree / "build" / "Module.symvers"),
+        followed(root, tree / "build" / "Module.symvers"),
         *(root / "boot" / f"symvers-{release}{suffix}" for suffix in (".xz", ".gz", ".zst")),
         *kernel_image.places(root, release, tree),
         tree / "System.map",
@@ -260,16 +260,6 @@ def _of_system_map(text: str) -> dict[str, Export]:
         for symbol, place in places.items()
         if symbol.startswith("__ksymtab_") and (name := symbol[10:])
     }
-
-
-def _below(root: Path, path: Path) -> Path | None:
-    """A path below a root with its links followed as if the root were `/`; None where it leads nowhere."""
-    try:
-        inside = os.fspath(path.absolute().relative_to(root.absolute()))
-    except ValueError:
-        return path
-    found = resolve_links(root, inside)
-    return None if found is None else root / found
 
 
 def owner_of(export: Export) -> str:
