@@ -26,6 +26,7 @@ from tinykmod.inspect.report import (
     summary,
     unknown,
 )
+from tinykmod.terminal import UNLIMITED, Page, columns
 
 RULE = Rule("a-rule", Level.WARNING, "what", "why it is " + "long " * 20, "mend it " + "so " * 30, "a document")
 ODD = "kernel/b\udcffd name.ko"
@@ -64,6 +65,21 @@ def test_colours_are_for_terminals(tmp_path: Path, no_color: str, coloured: bool
     os.close(slave)
     assert (b"\033[31merror" in os.read(master, 1 << 16)) == coloured
     os.close(master)
+
+
+@pytest.mark.parametrize(("said", "terminal", "pages", "findings"), [
+    ("", 0, 80, UNLIMITED), ("", 120, 100, 120), ("", 60, 60, 60), ("", 20, 40, 40),
+    ("72", 0, 72, 72), ("140", 0, 140, 140), ("140", 120, 140, 140), ("none", 0, 80, UNLIMITED), ("0", 60, 60, 60),
+])  # fmt: skip
+def test_one_rule_for_the_width(
+    said: str, terminal: int, pages: int, findings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """$COLUMNS, else the terminal's columns (0: a pipe), else what suits."""
+    monkeypatch.setenv("COLUMNS", said)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal > 0)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda _: os.terminal_size((terminal, 24)))
+    assert Page().columns == pages
+    assert columns() == findings
 
 
 @pytest.mark.parametrize(("name", "rules"), [("check", check_rules.RULES), ("lint", lint_rules.RULES)])

@@ -248,9 +248,12 @@ def _namespaces(symbols: Symbols) -> Iterator[Finding]:
             exports = symbols.exports(module).values()
             spaces.update({export.name: export.namespace for export in exports if export.namespace})
     for module in symbols.tree.modules:
+        used = spaces.keys() & module.elf.imports.keys()
+        if not used:
+            continue
         user = User.of(module.name, module.elf.modinfo)
         missing: dict[str, list[str]] = {}
-        for symbol in spaces.keys() & module.elf.imports.keys():
+        for symbol in used:
             space = spaces[symbol] or ""
             if not user.may_use(space):
                 missing.setdefault(space, []).append(symbol)
