@@ -98,7 +98,7 @@ def test_under_enforcement_an_unsigned_module_is_refused(faulty: Kernel, monkeyp
     [cause] = causes(faulty, "fkeyx")
     assert (cause.kind, cause.fatal) == ("key", True)
     assert cause.text == ("it is signed by 'A signer', key 7f, which is none of the kernel's own keys: refused for "
-                          "lockdown (integrity)")  # fmt: skip
+                          "lockdown (integrity), unless the machine's firmware brought it (MOK)")  # fmt: skip
 
 
 def test_of_two_modules_that_export_the_same_the_second_is_refused(faulty: Kernel) -> None:

@@ -124,6 +124,13 @@ def test_what_the_kernel_command_line_forbids(run: Run, root: Path, words: str, 
     assert line in lines
 
 
+def test_a_kernel_that_takes_no_more_modules(run: Run, root: Path) -> None:
+    (root / "proc/sys/kernel/modules_disabled").write_text("1\n")
+    code, lines = run("nvme")
+    assert code == 1
+    assert lines[1] == "  because   the kernel takes no more modules until it is started anew (modules_disabled)"
+
+
 def test_a_modalias_that_nothing_matches_has_its_nearest(run: Run) -> None:
     code, lines = run("pci:v00008086d0000100Fsv00001AF4sd00001100bc02sc00i00")
     assert code == 1

@@ -100,7 +100,8 @@ def _signature(image: bytes, which: str, kernel: Kernel) -> Iterator[Cause]:
             yield Cause("signature", text, (errno.EKEYREJECTED, errno.EBADMSG))
         elif key is None and kernel.keys:
             by = f"'{signature.signer}', key {signature.key.hex()}"
-            text = f"it is signed by {by}, which is none of the kernel's own keys{refused}"
+            unless = ", unless the machine's firmware brought it (MOK)" if enforced else ""
+            text = f"it is signed by {by}, which is none of the kernel's own keys{refused}{unless}"
             yield Cause("key", text, (*numbers, errno.ENOKEY), bool(enforced), harmless=harmless)
     except ModuleFormatError as damage:
         yield Cause("signature", f"its signature is damaged: {damage.why}", (errno.EBADMSG, errno.EKEYREJECTED))

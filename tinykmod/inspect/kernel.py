@@ -196,12 +196,14 @@ class Kernel:
 
     @cached_property
     def _one(self) -> tuple[bytes, str] | None:
-        """The first of its modules that is whole, and its path: what they all have in common is in each."""
-        for file in self._files.values():
+        """One of its modules that is whole, and its path: what they all have in common is in each. Those that were
+        built with it are below kernel/."""
+        for file in sorted(self._files.values(), key=lambda file: not file.path.startswith("kernel/")):
             path = self.directory / file.path
             try:
                 data = read_image(path)
-                if any(key == "vermagic" for key, _ in read_elf(data, str(path)).modinfo):
+                magics = [value for key, value in read_elf(data, str(path)).modinfo if key == "vermagic"]
+                if any(magic.split()[:1] == [self.release] for magic in magics):
                     return data, str(path)
             except (TinykmodError, OSError):
                 continue

@@ -64,6 +64,8 @@ def why_module(place: Place, name: str, file: Path | None = None) -> Verdict:
               if not any(text.startswith(cause.text) for text in told)]  # fmt: skip
     lines += of_needs(place, name, path)
     lines += forbidden(place, name, by_name=True)
+    if place.read("proc/sys/kernel/modules_disabled").strip() == "1":
+        lines.append(Line("because", "the kernel takes no more modules until it is started anew (modules_disabled)"))
     if place.image is not None and name not in place.image and file is None:
         lines.append(Line("because", f"it is not in {place.image_name}"))
     state = kernel.state_of(name)
