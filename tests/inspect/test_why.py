@@ -253,6 +253,9 @@ def test_the_kernels_log_alone_is_enough(run: Run, tmp_path: Path) -> None:
     code, lines = run("--log", log, "nvme")
     assert code == 1
     assert lines[1] == "  because   unknown symbol nvme_gone: no module of this tree exports it"
+    log.write_text("nvme 0000:00:04.0: Direct firmware load for a.bin failed with error -2\n")
+    code, lines = run("--log", log, "nvme")
+    assert (code, lines[1]) == (0, "  note      firmware a.bin is not there")
 
 
 def test_a_name_that_is_nowhere_has_the_nearest(run: Run, root: Path) -> None:

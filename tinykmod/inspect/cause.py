@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 #: The kinds of which a module may have one for each of its symbols.
 OF_SYMBOLS = frozenset(("symbol", "crc", "gpl", "namespace"))
+#: The kinds after whose line in the log the kernel may have gone on.
+NOT_FATAL = frozenset(("btf", "firmware"))
 
 
 class Cause(NamedTuple):
@@ -103,8 +105,7 @@ def explain(number: int, name: str, found: Iterable[Cause], log: Iterable[str] =
                 return _with_others(cause, causes)
     fitting = sorted((cause for cause in causes if number in cause.errnos), key=lambda cause: not cause.fatal)
     named = [told for told in said if not told.errnos]
-    # A kernel that says that types do not fit, or that firmware is missing, may have gone on.
-    blamed = [told for told in named if told.kind not in ("btf", "firmware")]
+    blamed = [told for told in named if told.kind not in NOT_FATAL]
     # A line without the module's name may be of another's load.
     for cause in (*blamed, *fitting, *(told for told in said if told not in blamed)):
         return _with_others(cause, causes)

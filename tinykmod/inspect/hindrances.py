@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tinykmod.errors import TinykmodError
 from tinykmod.image.snapshot import Device
 from tinykmod.inspect.alias_fields import nearest_aliases
-from tinykmod.inspect.cause import Cause, said_of
+from tinykmod.inspect.cause import NOT_FATAL, Cause, said_of
 from tinykmod.inspect.devices import served
 from tinykmod.inspect.examine import translated
 from tinykmod.inspect.place import Place
@@ -54,7 +54,8 @@ def of_boot(place: Place, name: str, causes: Sequence[Cause]) -> Iterator[Line]:
     if place.trace and not events and not any(event.get("name") == name for event in place.trace):
         yield Line("note", "in the boot of the trace nothing asked for it")
     if not events and said_of(name, place.log):
-        yield Line("because", translated(0, name, causes, place.log, place.kernel).text)
+        cause = translated(0, name, causes, place.log, place.kernel)
+        yield Line("because" if cause.fatal and cause.kind not in NOT_FATAL else "note", cause.text)
 
 
 def of_needs(place: Place, name: str, path: Path) -> Iterator[Line]:
