@@ -134,6 +134,14 @@ def test_files_of_modules(tmp_path: Path) -> None:
         ("build-file", "modules.builtin", "is not there"),
     ]
     assert [where for _, where, _ in seen[:2]] == ["kernel/cut.ko", "kernel/cut2.ko.xz"]
+    # What depmod should have written is not known, what cannot be read of it is.
+    for name in "modules.dep", "modules.alias":
+        (directory / name).write_text("")
+        (directory / f"{name}.bin").write_bytes(b"\xb0\x07")
+    assert [where for rule, where, _ in found(root) if rule == "damaged-index"] == [
+        "modules.alias.bin",
+        "modules.dep.bin",
+    ]
 
 
 def test_modprobe_d(tmp_path: Path) -> None:
@@ -154,6 +162,7 @@ blacklist old_core
 blacklist nowhere
 blacklist core
 softdep snd pre: core old-core post: nothing
+softdep snd: pre: core
 install evil /bin/false
 install fine modprobe snd
 balcklist snd
@@ -173,9 +182,65 @@ balcklist snd
         ("config-of-nothing", 7, "blacklist nowhere: no such module"),
         ("config-of-builtin", 8, "blacklist core: is built into the kernel"),
         ("config-softdep-target", 9, "softdep nothing: no such module or alias"),
-        ("config-of-nothing", 10, "install evil: no such module"),
-        ("config-line", 12, "balcklist: is no statement of modprobe.d"),
+        ("config-of-nothing", 10, "softdep snd:: no such module; nearest: snd"),
+        ("config-of-nothing", 11, "install evil: no such module"),
+        ("config-line", 13, "balcklist: is no statement of modprobe.d"),
     }
+
+
+def test_the_driver_that_is_loaded_first(tmp_path: Path) -> None:
+    """As modprobe has it: in the tree's order, but what a driver needs before it; a blacklisted one not at all."""
+    alias = ("alias", "usb:v*p*")
+    driver = {"modinfo": [*GPL, alias], "imports": ["usb_register_driver"]}
+    root = make_tree(
+        tmp_path,
+        {
+            "kernel/uas.ko": {"modinfo": [*GPL, alias], "imports": ["usb_register_driver", "of_storage"]},
+            "kernel/storage.ko": {**driver, "exports": ["of_storage"]},
+            "kernel/late.ko": driver,
+        },
+    )
+
+    def contested() -> list[tuple[str, str]]:
+        return [(where, text) for rule, where, text in found(root, Level.NOTE) if rule == "contested-alias"]
+
+    subprocess.run(["/sbin/depmod", "-b", root, RELEASE], check=True)
+    done = subprocess.run(
+        ["/sbin/modprobe", "-d", root, "-S", RELEASE, "-D", "usb:v1p1"], capture_output=True, text=True, check=True
+    )
+    loaded = dict.fromkeys(Path(word).stem for word in done.stdout.split() if ".ko" in word)
+    assert [*loaded] == ["storage", "uas", "late"]
+    assert contested() == [
+        ("kernel/storage.ko", "usb:v*p*: also claimed by uas, late; storage is loaded first"),
+    ]
+    config = root / "etc" / "modprobe.d"
+    config.mkdir(parents=True)
+    (config / "a.conf").write_text("blacklist storage\n")
+    assert contested() == [("kernel/uas.ko", "usb:v*p*: also claimed by late; uas is loaded first")]
+    (config / "a.conf").write_text("blacklist storage\nblacklist uas\n")
+    assert contested() == []
+
+
+def test_a_tree_for_another_release(tmp_path: Path) -> None:
+    modules: dict[str, dict[str, Any]] = {
+        f"kernel/m{number}.ko": {"modinfo": [("vermagic", "5.0.0 SMP ")]} for number in range(3)
+    }
+    root = make_tree(tmp_path, modules)
+    assert found(root) == [("vermagic", ".", f"most modules (3) are for 5.0.0, the tree is {RELEASE}'s")]
+    # With CRCs it is these that tell.
+    modules["kernel/m4.ko"] = {"modinfo": [("vermagic", "5.0.0 SMP ")], "imports": {"printk": 1}}
+    assert found(make_tree(tmp_path / "crcs", modules)) == []
+
+
+def test_a_name_that_would_act_on_a_terminal(tmp_path: Path, run_tinykmod: Run) -> None:
+    root = make_tree(tmp_path, {"kernel/a.ko": {"modinfo": [*GPL, ("softdep", "pre: \x1b[2J")]}})
+    (root / "lib" / "modules" / RELEASE / "kernel" / "b\n.ko").write_bytes(b"no module")
+    done = run_tinykmod("check", "--notes", "-b", root, RELEASE)
+    assert "\x1b" not in done.stdout
+    assert "kernel/b .ko: error: not an ELF file [unreadable-module]\n" in done.stdout
+    baseline = tmp_path / "known"
+    run_tinykmod("check", "--write-baseline", baseline, "-b", root, RELEASE)
+    assert run_tinykmod("check", "--baseline", baseline, "-b", root, RELEASE).returncode == 0
 
 
 def test_parameters_that_modinfo_does_not_tell(kernel: Kernel, tmp_path: Path) -> None:

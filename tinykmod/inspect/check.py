@@ -60,13 +60,12 @@ def check(
         ]
         found += build_findings(directory)
         found += _of_headers(tree)
-        found += _of_modinfo(tree)
+        found += _of_modinfo(tree, release if directory.parent.name == "modules" else "")
         found += _cycles(tree)
-        if not faults:
-            # With a module that cannot be read it is not known what depmod should have written.
-            found += index_findings(tree)
+        # With a module that cannot be read it is not known what depmod should have written.
+        found += index_findings(tree, whole=not faults)
         found += _softdeps(tree, names)
-        found += _contested(tree)
+        found += _contested(tree, config)
         found += config_findings(config, names)
         if root is not None:
             found += firmware_findings(tree, root)
@@ -97,15 +96,16 @@ def _of_headers(tree: ModuleTree) -> Iterator[Finding]:
             yield Finding(rules.MACHINE, path, f"is for {found}, {usual[0][1]} others for {usual[0][0]}")
 
 
-def _of_modinfo(tree: ModuleTree) -> Iterator[Finding]:
+def _of_modinfo(tree: ModuleTree, of: str) -> Iterator[Finding]:
+    """`of`: the release that the tree's place says it is of; empty where that says nothing."""
     magics = {module.path: next(iter(module.values("vermagic")), "") for module in tree.modules}
     usual, count = max(Counter(magics.values()).items(), key=lambda pair: pair[1], default=("", 0))
     release, _, wanted = usual.partition(" ")
+    if of and release and release != of and not any(map(_has_crcs, tree.modules)):
+        yield Finding(rules.VERMAGIC, ".", f"most modules ({count}) are for {release}, the tree is {of}'s")
     for module in tree.modules:
         magic = magics[module.path]
         own, _, fields = magic.partition(" ")
-        # A module with CRCs may be of another release: these tell whether it fits (kernel/module/version.c).
-        versioned = any(crc is not None for crc in module.elf.imports.values())
         if not usual:
             pass
         elif not magic:
@@ -114,11 +114,16 @@ def _of_modinfo(tree: ModuleTree) -> Iterator[Finding]:
             differing = _differing(fields, wanted)
             text = f"is for `{magic.strip()}`, {count} others for `{usual.strip()}`: {differing}"
             yield Finding(rules.VERMAGIC, module.path, text)
-        elif own != release and not versioned:
+        elif own != release and not _has_crcs(module):
             yield Finding(rules.VERMAGIC, module.path, f"is for {own}, {count} others for {release}")
         for name in module.values("name"):
             if module_name(name) != module.name:
                 yield Finding(rules.NAME, module.path, f"the module within is {name}")
+
+
+def _has_crcs(module: Module) -> bool:
+    """A module with CRCs may be of another release: these tell whether it fits (kernel/module/version.c)."""
+    return any(crc is not None for crc in module.elf.imports.values())
 
 
 def _differing(own: str, wanted: str) -> str:
@@ -139,12 +144,17 @@ def _softdeps(tree: ModuleTree, names: Names) -> Iterator[Finding]:
         for kind, lines in ("softdep", module.softdeps), ("weakdep", module.weakdeps):
             for word in dict.fromkeys(word for line in lines for word in line.split()):
                 if word not in ("pre:", "post:") and not names.stand_for(word):
-                    yield Finding(rules.SOFTDEP, module.path, f"{kind} {word}: no such module or alias")
+                    # Of a built-in driver's table of devices nothing is left in modules.builtin.modinfo.
+                    what = "alias of a module; code that is built in may have it" if ":" in word else "module or alias"
+                    yield Finding(rules.SOFTDEP, module.path, f"{kind} {word}: no such {what}")
 
 
-def _contested(tree: ModuleTree) -> Iterator[Finding]:
+def _contested(tree: ModuleTree, config: Config) -> Iterator[Finding]:
+    forbidden = {blacklist.module for blacklist in config.blacklist}
     claims: dict[str, list[Module]] = {}
     for module in tree.modules:
+        if module.name in forbidden:
+            continue
         for alias in module.aliases:
             if ":" in alias and not alias.startswith((*NOT_DEVICES, "dmi")):
                 claims.setdefault(alias, []).append(module)
@@ -152,10 +162,24 @@ def _contested(tree: ModuleTree) -> Iterator[Finding]:
     for alias, modules in claims.items():
         if len(modules) > 1 and len(drivers := _rivals(alias, modules)) > 1:
             groups.setdefault(drivers, []).append(alias)
-    for drivers, aliases in groups.items():
+    needed = _needed(tree) if groups else {}
+    for rivals, aliases in groups.items():
+        # What one of them needs is loaded before it, and binds first.
+        order = dict.fromkeys(name for driver in rivals for name in (*needed.get(driver, ()), driver))
+        drivers = [name for name in order if name in rivals]
         others = ", ".join(drivers[1:])
         text = f"{several(aliases, 1)}: also claimed by {others}; {drivers[0]} is loaded first"
         yield Finding(rules.CONTESTED, tree.by_name[drivers[0]].path, text)
+
+
+def _needed(tree: ModuleTree) -> dict[str, list[str]]:
+    """Each module's name -> the modules that are loaded before it; empty where some need each other in a circle."""
+    try:
+        closure = resolve(tree.modules).closure
+    except TinykmodError:
+        return {}
+    return {module.name: [tree.modules[number].name for number in needed]
+            for module, needed in zip(tree.modules, closure, strict=True)}  # fmt: skip
 
 
 def _rivals(alias: str, modules: list[Module]) -> tuple[str, ...]:

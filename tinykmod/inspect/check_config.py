@@ -39,8 +39,10 @@ def config_findings(config: Config, names: Names) -> Iterator[Finding]:
             if word == "remove" or Path(command.command.split()[0]).name in ("false", "true"):
                 yield from _subject(word, command.module, command.where, config, names)
     for soft in config.softdeps:
+        yield from _subject("softdep", soft.module, soft.where, config, names)
         yield from _targets("softdep", (*soft.pre, *soft.post), soft.where, config, names)
     for weak in config.weakdeps:
+        yield from _subject("weakdep", weak.module, weak.where, config, names)
         yield from _targets("weakdep", weak.weak, weak.where, config, names)
     for alias in config.aliases:
         if alias.module != "off" and not names.stand_for(alias.module):

@@ -52,16 +52,20 @@ def build_findings(directory: Path) -> Iterator[Finding]:
             yield Finding(rules.BUILD_FILE, name, "is not there")
 
 
-def index_findings(tree: ModuleTree) -> Iterator[Finding]:
-    """depmod's files, where they are not those that depmod would write for the modules."""
+def index_findings(tree: ModuleTree, *, whole: bool) -> Iterator[Finding]:
+    """depmod's files, where they are not those that depmod would write for the modules, which is known only of a
+    tree that could be read as a whole."""
     names = (*depmod.TEXTS, *(f"{name}.bin" for name in ("modules.dep", "modules.alias", "modules.symbols")))
     if not any((tree.directory / name).exists() for name in ("modules.dep", "modules.dep.bin")):
         yield Finding(rules.NO_INDEX, "modules.dep", "is not there")
         return
     try:
-        wanted = _wanted(tree)
+        wanted = _wanted(tree) if whole else {}
     except TinykmodError:
         # A circle, a name that no index can hold: told by itself.
+        wanted = {}
+    if not wanted:
+        yield from _damaged(tree, names)
         return
     stale = set()
     for name in sorted(wanted, key=lambda name: name.endswith(".bin")):
@@ -83,6 +87,16 @@ def index_findings(tree: ModuleTree) -> Iterator[Finding]:
         if name.removesuffix(".bin") not in stale and (differing := _differing(*texts)):
             stale.add(name)
             yield Finding(rules.STALE_INDEX, name, differing)
+
+
+def _damaged(tree: ModuleTree, names: Sequence[str]) -> Iterator[Finding]:
+    for name in names:
+        path = tree.directory / name
+        if name.endswith(".bin") and path.exists():
+            try:
+                _entries(name, path.read_bytes())
+            except BinIndexError as error:
+                yield Finding(rules.DAMAGED_INDEX, name, error.why)
 
 
 def _wanted(tree: ModuleTree) -> dict[str, bytes]:

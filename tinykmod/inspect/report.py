@@ -18,6 +18,7 @@ from urllib.parse import quote
 from tinykmod import __version__
 from tinykmod.errors import TinykmodError
 from tinykmod.nearest import misspelled
+from tinykmod.terminal import printable
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 FINGERPRINT = "tinykmod/v1"
@@ -57,7 +58,7 @@ class Finding(NamedTuple):
     @property
     def known_as(self) -> str:
         """Its line in a baseline."""
-        return f"{self.rule.name} {self.where}: {self.text}"
+        return f"{self.rule.name} {printable(f'{self.where}: {self.text}')}"
 
 
 def is_wrong(findings: Iterable[Finding]) -> bool:
@@ -87,7 +88,8 @@ def explained(rule: Rule, width: int) -> str:
 def as_text(findings: Sequence[Finding], *, notes: bool, width: int, colour: bool) -> Iterator[str]:
     """A line for each finding, `WHERE:LINE: LEVEL: TEXT [RULE]`, and below the first of each rule how to mend it.
 
-    Without NOTES those are left out. WIDTH columns are what `mend` is wrapped to; findings are never wrapped.
+    Without NOTES those are left out. WIDTH columns are what `mend` is wrapped to; findings are never wrapped. What would act on a terminal, as names
+    in a damaged file may, stands as `?`.
     """
     paint = {Level.ERROR: "31", Level.WARNING: "33", Level.NOTE: "36"} if colour else {}
     told: set[str] = set()
@@ -97,7 +99,7 @@ def as_text(findings: Sequence[Finding], *, notes: bool, width: int, colour: boo
             continue
         level = f"\033[{paint[rule.level]}m{rule.level}\033[0m" if paint else str(rule.level)
         line = "" if finding.line is None else f":{finding.line}"
-        yield f"{finding.where}{line}: {level}: {finding.text} [{rule.name}]"
+        yield f"{printable(finding.where)}{line}: {level}: {printable(finding.text)} [{rule.name}]"
         if rule.name not in told:
             told.add(rule.name)
             yield textwrap.fill(rule.mend, width, initial_indent="    mend: ", subsequent_indent=" " * 10)
