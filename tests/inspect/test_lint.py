@@ -70,6 +70,7 @@ def debian(tree: ModuleTree) -> Callable[..., dict[str, list[str]]]:
         ),
         ([("license", "GPLv2"), *GOOD], [("unknown-license", "license `GPLv2` is unknown to the kernel")]),
         ([*GOOD, ("version", "1.2.3-rc1")], []),
+        ([*GOOD, ("version", "V2.0")], []),
         ([*GOOD, ("version", "$Revision: 4 $")], [("version-form", "version `$Revision: 4 $`")]),
         (
             [*GOOD, ("parmtype", "a:int"), ("parmtype", "b:int"), ("parm", "b:Told.")],
@@ -99,9 +100,14 @@ def test_a_driver_without_aliases(tmp_path: Path) -> None:
     assert found(tmp_path, modinfo=GOOD, **driver) == [text]
     assert found(tmp_path, modinfo=[*GOOD, ("alias", "its-other-name")], **driver) == [text]
     assert found(tmp_path, modinfo=[*GOOD, ("alias", "pci:v00008086d*sv*sd*bc*sc*i*")], **driver) == []
-    # A library of drivers; a platform driver, whose device may be its own.
+    # A library of drivers; one that a protocol's sockets load.
     assert found(tmp_path, modinfo=GOOD, exports=["register_for_me"], **driver) == []
-    assert found(tmp_path, modinfo=GOOD, imports=["__platform_driver_register"]) == []
+    assert found(tmp_path, modinfo=[*GOOD, ("alias", "net-pf-40")], **driver) == []
+    # A platform driver's device may be its own.
+    driver = {"imports": ["__platform_driver_register"]}
+    assert found(tmp_path, modinfo=GOOD, **driver) == [(text[0], text[1].replace("pci", "platform"))]
+    driver["imports"].append("platform_device_register_full")
+    assert found(tmp_path, modinfo=GOOD, **driver) == []
 
 
 def test_a_symbol_that_nothing_refers_to(tmp_path: Path) -> None:
@@ -114,6 +120,8 @@ def test_debians_modules(debian: Callable[..., dict[str, list[str]]]) -> None:
     """Each of these was looked at with modinfo, nm and objdump."""
     assert debian("dm_crypt", "e1000", "fuse", "ahci", "usbhid") == {}
     assert debian("via_wdt")["no-alias-table"] == ["registers a driver (pci), and has no alias of a device"]
+    assert debian("kempld_wdt")["no-alias-table"] == ["registers a driver (platform), and has no alias of a device"]
+    assert "no-alias-table" not in debian("hv_sock", "pcspkr", "dcdbas")
     assert debian("hid_generic")["broad-alias"] == ["alias hid:b*g*v*p* matches every device"]
     assert debian("crc64_rocksoft")["redundant-softdep"] == ["softdep crc64, which depends= has already"]
     assert debian("myri10ge")["path-parameter"] == ["myri10ge_fw_name can be written (0644)"]
@@ -227,6 +235,7 @@ def test_bad_usage(tmp_path: Path, run_tinykmod: Run) -> None:
 
     gone = tmp_path / "gone.ko"
     assert told(gone) == (1, f"tinykmod: {gone}: No such file or directory\n")
+    assert told("/dev/zero") == (1, "tinykmod: /dev/zero: is neither a file nor a directory\n")
     assert told(tmp_path) == (1, f"tinykmod: {tmp_path}: holds no module\n")
     assert told() == (1, "tinykmod: lint: names no module and no directory\n")
     assert told("--only", "nolicense", gone) == (1, "tinykmod: nolicense: no such rule; nearest: no-license\n")

@@ -41,8 +41,11 @@ def _lint(args: argparse.Namespace) -> tuple[list[Finding], dict[str, object]]:
         config.off(args.off.split(","))
     paths: list[Path] = []
     for path in args.files:
-        if not path.is_dir():
+        if path.is_file() or not path.exists():
             paths.append(path)
+        elif not path.is_dir():
+            # A pipe or a device may have no end.
+            raise TinykmodError(path, "is neither a file nor a directory")
         elif inside := find_modules(path):
             paths += sorted(path / file.path for file in inside)
         else:

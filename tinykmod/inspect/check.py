@@ -145,7 +145,7 @@ def _softdeps(tree: ModuleTree, names: Names) -> Iterator[Finding]:
             for word in dict.fromkeys(word for line in lines for word in line.split()):
                 if word not in ("pre:", "post:") and not names.stand_for(word):
                     # Of a built-in driver's table of devices nothing is left in modules.builtin.modinfo.
-                    what = "alias of a module; code that is built in may have it" if ":" in word else "module or alias"
+                    what = "alias of a module; what is built in may have it" if ":" in word else "module or alias"
                     yield Finding(rules.SOFTDEP, module.path, f"{kind} {word}: no such {what}")
 
 
@@ -163,13 +163,12 @@ def _contested(tree: ModuleTree, config: Config) -> Iterator[Finding]:
         if len(modules) > 1 and len(drivers := _rivals(alias, modules)) > 1:
             groups.setdefault(drivers, []).append(alias)
     needed = _needed(tree) if groups else {}
-    for rivals, aliases in groups.items():
+    for rivals, claimed in groups.items():
         # What one of them needs is loaded before it, and binds first.
         order = dict.fromkeys(name for driver in rivals for name in (*needed.get(driver, ()), driver))
-        drivers = [name for name in order if name in rivals]
-        others = ", ".join(drivers[1:])
-        text = f"{several(aliases, 1)}: also claimed by {others}; {drivers[0]} is loaded first"
-        yield Finding(rules.CONTESTED, tree.by_name[drivers[0]].path, text)
+        first, *others = (name for name in order if name in rivals)
+        text = f"{several(claimed, 1)}: also claimed by {', '.join(others)}; {first} is loaded first"
+        yield Finding(rules.CONTESTED, tree.by_name[first].path, text)
 
 
 def _needed(tree: ModuleTree) -> dict[str, list[str]]:

@@ -20,14 +20,15 @@ from tinykmod.inspect.report import Finding, Rule
 from tinykmod.inspect.symbols import module_exports
 from tinykmod.kmod.modinfo import parameters, read_image
 from tinykmod.kmod.names import module_name
+from tinykmod.modules.classes import NOT_DEVICES
 from tinykmod.modules.tree import Module, read_elf
 
-#: Buses whose devices are loaded for by alias. A platform driver's device may be its own, a gameport or parport has
-#: no modalias, what serdev finds is of the device tree.
+#: Buses whose devices are loaded for by alias. A gameport or parport has no modalias, what serdev finds is of the
+#: device tree. A platform driver's device may be its own: see _no_alias().
 AUTOLOADED = frozenset(
     """
     pci usb hid i2c spi acpi pnp virtio serio pcmcia sdio hdaudio vmbus bcma ssb mei wmi sdw mdio typec tbsvc mhi
-    auxiliary nd cxl ishtp rpmsg fsl-mc
+    auxiliary nd cxl ishtp rpmsg fsl-mc platform
     """.split()
 )
 
@@ -46,7 +47,11 @@ _FIRMWARE = re.compile(r"(firmware_request|request_(partial_)?firmware)(_\w+)?")
 _FIRMWARE_NAME = re.compile(rb"(?<=\0)[A-Za-z0-9][\w./+-]*\.(?:bin|fw|ucode|sbcf|mfw|hcd|bts)(?=\0)")
 #: Every field of an id is a wildcard, or nothing follows the bus.
 _BROAD = re.compile(r"[\w-]+:\*+|(?:pci|usb|hid|pcmcia|sdio|serio|virtio|ssb|bcma|hdaudio|mei):(?:[a-z]{1,4}\*)+")
-_VERSION = re.compile(r"(\d+:)?v?\d+(\.\d+)*([.+~_-]?[A-Za-z0-9]+)*")
+_VERSION = re.compile(r"(\d+:)?[vV]?\d+(\.\d+)*([.+~_-]?[A-Za-z0-9]+)*")
+#: What a driver calls that makes its own platform devices, or wants those that are there when it is loaded.
+_OWN_DEVICES = re.compile(
+    r"platform_(device_(add|alloc|register)\w*|add_devices)|__platform_(create_bundle|driver_probe)"
+)
 _PATH = re.compile(r"(?:^|_)(path|file|filename|dir|fw|firmware|prog|program|cmd|command|helper|script)(?:_|$)")
 
 
@@ -167,10 +172,16 @@ def _debug(subject: _Subject) -> Iterator[str]:
 
 def _no_alias(subject: _Subject) -> Iterator[str]:
     # A library registers drivers on behalf of those that call it.
-    if subject.module.elf.exports or any(":" in alias for alias in subject.module.aliases):
+    # What a filesystem or protocol is asked for by loads its drivers too (hv_sock, net-pf-40).
+    if subject.module.elf.exports or any(
+        ":" in alias or alias.startswith(NOT_DEVICES) for alias in subject.module.aliases
+    ):
         return
-    if buses := sorted(buses_of(subject.module) & AUTOLOADED):
-        yield f"registers a driver ({', '.join(buses)}), and has no alias of a device"
+    buses = buses_of(subject.module) & AUTOLOADED
+    if any(map(_OWN_DEVICES.fullmatch, subject.module.elf.imports)):
+        buses -= {"platform"}
+    if buses:
+        yield f"registers a driver ({', '.join(sorted(buses))}), and has no alias of a device"
 
 
 def _broad(subject: _Subject) -> Iterator[str]:
@@ -228,8 +239,8 @@ def _frames(subject: _Subject) -> Iterator[str]:
     large = sorted(
         (frame for frame in frames(subject.elf) if frame.size > rules.STACK), key=lambda frame: -frame.size
     )
-    for frame in large:
-        yield f"{frame.function} takes {frame.size} bytes of stack"
+    # Functions of different source files may have one name.
+    yield from dict.fromkeys(f"{frame.function} takes {frame.size} bytes of stack" for frame in large)
 
 
 def _sizes(subject: _Subject) -> Iterator[str]:

@@ -80,13 +80,13 @@ DEBUG = Rule(
 NO_ALIAS = Rule(
     "no-alias-table", Level.WARNING, "a bus driver has no aliases, so nothing loads it for its devices",
     "udev and the kernel load modules by alias: this one must be loaded by hand. Some are meant to be (new_id).",
-    "Add MODULE_DEVICE_TABLE for the driver's id table.",
+    "Add MODULE_DEVICE_TABLE for the driver's id table; for a driver without one, MODULE_ALIAS of `platform:NAME`.",
     "Documentation/PCI/pci.rst; Documentation/driver-api/usb/writing_usb_driver.rst",
 )  # fmt: skip
 BROAD_ALIAS = Rule(
     "broad-alias", Level.WARNING, "an alias matches every device of a bus",
     "The module is loaded on every machine that has such a bus.",
-    "Name vendors, devices or a class in the id table.",
+    "Name vendors, devices or a class in the id table, unless it is the driver of last resort, as hid-generic is.",
     "Documentation/PCI/pci.rst, pci_device_id",
 )  # fmt: skip
 FIRMWARE = Rule(

@@ -88,8 +88,8 @@ def explained(rule: Rule, width: int) -> str:
 def as_text(findings: Sequence[Finding], *, notes: bool, width: int, colour: bool) -> Iterator[str]:
     """A line for each finding, `WHERE:LINE: LEVEL: TEXT [RULE]`, and below the first of each rule how to mend it.
 
-    Without NOTES those are left out. WIDTH columns are what `mend` is wrapped to; findings are never wrapped. What would act on a terminal, as names
-    in a damaged file may, stands as `?`.
+    Without NOTES those are left out. WIDTH columns are what `mend` is wrapped to; findings are never wrapped. What
+    would act on a terminal, as a name in a damaged file may, stands as `?`.
     """
     paint = {Level.ERROR: "31", Level.WARNING: "33", Level.NOTE: "36"} if colour else {}
     told: set[str] = set()
