@@ -18,6 +18,8 @@ from make_tree import RELEASE, make_tree
 
 from tinykmod.bench.debian import Kernel
 from tinykmod.cli import main
+from tinykmod.inspect import tables
+from tinykmod.inspect.statistics import of_tree
 from tinykmod.inspect.treemap import Box, squarified
 
 PAGE = """\
@@ -107,6 +109,15 @@ def test_the_page(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         if "{" not in line:
             assert f"{line}\n" in out
     assert all(len(line) <= 80 or line.startswith("tree ") for line in out.splitlines())
+
+
+def test_tables_fit_a_narrow_terminal(root: Path) -> None:
+    """A bar shrinks, and stands on no line of its own."""
+    stats = of_tree(root, RELEASE)
+    for columns in 80, 50, 40:
+        lines = tables.page(stats, columns, bold=False).splitlines()
+        assert all(len(line) <= columns for line in lines if not line.startswith("tree "))
+        assert not [line for line in lines if line.lstrip().startswith("#")]
 
 
 def test_two_kernels_are_compared(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,8 +19,8 @@ def page(stats: Statistics, columns: int | None = None, bold: bool | None = None
     _sizes(out, stats, "on disk")
     memory = stats.total_memory
     out.add("in memory", f"{size(memory.core)} if all were loaded, and {size(memory.init)} to initialise")
-    out.add("class", list(_shares(stats.classes, stats.total)))
-    out.add("directory", list(_shares(stats.directories, stats.total)))
+    out.add("class", list(_shares(stats.classes, stats.total, out.room)))
+    out.add("directory", list(_shares(stats.directories, stats.total, out.room)))
     out.add("compressed", [f"{name}: {plural(share.modules, 'module')}" for name, share in stats.compression.items()])
     out.add("license", [f"{name}: {count}" for name, count in stats.licenses.items()])
     out.add("signed", f"{stats.signed} of {len(stats.modules)}")
@@ -40,7 +40,7 @@ def running_page(stats: Statistics, columns: int | None = None, bold: bool | Non
     if not stats.modules:
         return str(out)
     _sizes(out, stats, "in memory")
-    out.add("class", list(_shares(stats.classes, stats.total)))
+    out.add("class", list(_shares(stats.classes, stats.total, out.room)))
     out.add("used by", [f"{name}: {plural(count, 'module')}" for name, count in stats.most_needed.items()])
     return str(out)
 
@@ -107,30 +107,31 @@ def _sizes(out: Page, stats: Statistics, where: str) -> None:
         f"{size(stats.total)} {where}, half of the modules at most {size(stats.quantile(0.5))}",
         f"smallest {smallest[0]} ({size(smallest[1])})",
     ])  # fmt: skip
-    out.add("", list(_histogram(stats.sizes)))
+    out.add("", list(_histogram(stats.sizes, out.room)))
     out.add("largest", [f"{name}: {size(count)}" for name, count in largest[:MOST]])
 
 
-def _histogram(bins: Sequence[Bin]) -> Iterator[str]:
+def _histogram(bins: Sequence[Bin], room: int) -> Iterator[str]:
     most = max((each.modules for each in bins), default=1)
     for each in bins:
-        bar = "#" * -(-each.modules * _BAR // most)
-        yield f"from {whole_size(each.least):>7}  {each.modules:>5}  {size(each.bytes):>8}  {bar}"
+        row = f"from {whole_size(each.least):>7}  {each.modules:>5}  {size(each.bytes):>8}  "
+        yield row + "#" * -(-each.modules * max(0, min(_BAR, room - len(row))) // most)
 
 
-def _shares(table: Mapping[str, Share], total: int) -> Iterator[str]:
-    width = max((len(name) for name in table), default=0)
+def _shares(table: Mapping[str, Share], total: int, room: int) -> Iterator[str]:
     shown_, rest = list(table.items())[:MOST], list(table.values())[MOST:]
+    width = max((len(name) for name, _ in shown_), default=0)
     for name, share in shown_:
-        yield _row(name, width, share, total)
+        yield _row(name, width, share, total, room)
     if rest:
         share = Share(sum(each.modules for each in rest), sum(each.bytes for each in rest))
-        yield _row(f"{len(rest)} others", width, share, total)
+        yield _row(f"{len(rest)} others", width, share, total, room)
 
 
-def _row(name: str, width: int, share: Share, total: int) -> str:
-    part = f"{100 * share.bytes / total:.0f}%" if total else ""
-    return f"{name:<{width}}  {share.modules:>5}  {size(share.bytes):>9}  {part:>4}"
+def _row(name: str, width: int, share: Share, total: int, room: int) -> str:
+    row = f"{name:<{width}}  {share.modules:>5}  {size(share.bytes):>9}"
+    part = f"  {100 * share.bytes / total:>3.0f}%" if total else ""
+    return row + part if len(row + part) <= room else row
 
 
 def _aliases(table: Mapping[str, tuple[int, int]]) -> Iterator[str]:
