@@ -201,8 +201,8 @@ def _of_symbols(symbols: Symbols, names: Names) -> Iterator[Finding]:
             who = [*(["the kernel"] if symbol in own else []), *(module.name for module in exporters)]
             yield Finding(rules.DUPLICATE_EXPORT, exporters[-1].path, f"{symbol} is exported by {several(who, 5)}")
     usual = None if symbols.kernel.source else _usual_crcs(symbols)
+    unknown: dict[str, list[str]] = {}
     for module in symbols.tree.modules:
-        unknown: list[str] = []
         differing: list[str] = []
         for symbol, crc in module.elf.imports.items():
             if symbol in symbols.exporters:
@@ -213,16 +213,16 @@ def _of_symbols(symbols: Symbols, names: Names) -> Iterator[Finding]:
                 there = usual.get(symbol)
             else:
                 if symbol not in module.elf.weak and symbols.is_unknown(symbol):
-                    unknown.append(symbol)
+                    unknown.setdefault(module.name, []).append(symbol)
                 continue
             if is_other(crc, there):
                 differing.append(f"{symbol} (built with {crc:#010x}, there is {there:#010x})")
-        if unknown:
-            yield Finding(rules.UNKNOWN_SYMBOL, module.path, f"nothing exports {several(unknown)}")
         if differing:
             yield Finding(rules.SYMBOL_VERSION, module.path, several(differing))
-        if unknown or symbols.kernel.source is None:
-            yield from _dependencies(module, names)
+    # Where the kernel's exports are not known, a missing module's symbols count as the kernel's.
+    suspects = [module for module in symbols.tree.modules if module.name in unknown or symbols.kernel.source is None]
+    missing = {module.name: _missing(module, names) for module in suspects}
+    yield from _unknown(unknown, missing, symbols.tree)
     yield from _gpl_only(symbols)
     yield from _namespaces(symbols)
 
@@ -238,12 +238,33 @@ def _usual_crcs(symbols: Symbols) -> dict[str, int]:
     return {symbol: crc for symbol, (crc, count) in usual.items() if 3 * count > 2 * max(2, votes[symbol].total())}
 
 
-def _dependencies(module: Module, names: Names) -> Iterator[Finding]:
-    for field in module.values("depends"):
-        for word in filter(None, field.split(",")):
-            if not names.is_module(name := module_name(word)):
-                yield Finding(rules.MISSING_DEPENDENCY, module.path, f"needs {word}, which is not in the tree"
-                                                                     f"{names.nearest(name)}")  # fmt: skip
+def _missing(module: Module, names: Names) -> list[str]:
+    """The modules that it was built against and that are not there."""
+    words = (word for field in module.values("depends") for word in field.split(",") if word)
+    return [word for word in words if not names.is_module(module_name(word))]
+
+
+def _unknown(unknown: dict[str, list[str]], missing: dict[str, list[str]], tree: ModuleTree) -> Iterator[Finding]:
+    """One finding for each module that is missing, however many need it, with the symbols that only those need that
+    were built against it; what else is unknown is told of each module. Both by the needing module's name."""
+    # Symbol -> the missing modules that all who need it were built against.
+    theirs: dict[str, set[str]] = {}
+    for name, symbols in unknown.items():
+        for symbol in symbols:
+            theirs[symbol] = theirs.get(symbol, set(missing[name])) & set(missing[name])
+    users: dict[str, list[str]] = {}
+    for name, words in missing.items():
+        for word in words:
+            users.setdefault(word, []).append(name)
+    for word, (first, *others) in users.items():
+        needed = [symbol for symbol in unknown.get(first, ()) if word in theirs[symbol]]
+        of_it = f" (it has {several(needed)})" if needed else ""
+        more = f"; so do {several(others)}" if others else ""
+        text = f"needs {word}, which is not in the tree{of_it}{more}"
+        yield Finding(rules.MISSING_DEPENDENCY, tree.by_name[first].path, text)
+    for name, symbols in unknown.items():
+        if left := [symbol for symbol in symbols if not theirs[symbol]]:
+            yield Finding(rules.UNKNOWN_SYMBOL, tree.by_name[name].path, f"nothing exports {several(left)}")
 
 
 def _gpl_only(symbols: Symbols) -> Iterator[Finding]:

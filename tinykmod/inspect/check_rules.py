@@ -41,7 +41,7 @@ NAMESPACE = Rule(
     "Documentation/core-api/symbol-namespaces.rst",
 )  # fmt: skip
 MISSING_DEPENDENCY = Rule(
-    "missing-dependency", Level.ERROR, "a module was built against a module that is not in the tree",
+    "missing-dependency", Level.ERROR, "modules were built against a module that is not in the tree",
     "What that module exports will be unknown symbols.",
     "Install the module that is missing, or build this one again.",
     "Documentation/kbuild/modules.rst, Symbols and External Modules",
@@ -79,7 +79,7 @@ SOFTDEP = Rule(
 CONTESTED = Rule(
     "contested-alias", Level.NOTE, "several drivers claim the same devices",
     "All of them are loaded; the first to bind has the device, and that is not always the same one.",
-    "Blacklist those that are not wanted.",
+    "Blacklist those that are not wanted, where the drivers do not settle it among themselves.",
     "modprobe(8); Documentation/driver-api/driver-model/binding.rst",
 )  # fmt: skip
 FIRMWARE = Rule(

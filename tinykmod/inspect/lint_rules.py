@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinykmod.inspect.report import Level, Rule
 
-#: Bytes of stack: 5 of 5316 functions with a frame of 128 bytes or more take more. Linux warns at 2048
+#: Bytes of stack: 4 of 5316 functions with a frame of 128 bytes or more take more. Linux warns at 2048
 #: (CONFIG_FRAME_WARN), with 1024 on 32 bits, but of 16 KiB a call chain of dozens of functions must live.
 STACK = 1024
 
