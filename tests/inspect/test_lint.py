@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from make_ko import AARCH64, make_ko
 
-from tinykmod.bench.debian import Kernel
+from tinykmod.bench.debian import Kernel, fetch_kernel
 from tinykmod.errors import TinykmodError
 from tinykmod.inspect.elf_object import ElfObject
 from tinykmod.inspect.frames import _aarch64, frames
@@ -150,6 +150,18 @@ def test_tables_of_parameters(tree: ModuleTree) -> None:
     assert table["nousb"] == (0o444, "param_ops_bool")
     told = {value.partition(":")[0] for value in tree.by_name["usbcore"].values("parmtype")}
     assert told <= table.keys()
+
+
+def test_tables_of_parameters_of_32_bits() -> None:
+    """32-bit Arm's relocations have no addends: what they point to stands in the table itself."""
+    [path] = fetch_kernel("linux-image-armmp", "armhf").root.rglob("drbd.ko")
+    table = {entry.name: entry.operations for entry in param_table(ElfObject(path.read_bytes(), "drbd"))}
+    told = subprocess.run(["/sbin/modinfo", "-F", "parmtype", path], capture_output=True, text=True, check=True)
+    assert {line.partition(":")[0] for line in told.stdout.split()} == set(table)
+    assert table["usermode_helper"] == "param_ops_string"
+    assert [finding.text for finding in lint([path]) if finding.rule.name == "path-parameter"] == [
+        "usermode_helper can be written (0644)"
+    ]
 
 
 def test_frames_of_arm64() -> None:

@@ -129,9 +129,10 @@ def _undescribed(subject: _Subject) -> Iterator[str]:
 
 
 def _paths(subject: _Subject) -> Iterator[str]:
-    if any(value.endswith(":charp") for value in subject.module.values("parmtype")):
+    if any(value.endswith((":charp", ":string")) for value in subject.module.values("parmtype")):
         for entry in param_table(subject.elf):
-            if entry.operations == "param_ops_charp" and entry.permissions & 0o222 and _PATH.search(entry.name):
+            is_text = entry.operations in ("param_ops_charp", "param_ops_string")
+            if is_text and entry.permissions & 0o222 and _PATH.search(entry.name):
                 yield f"{entry.name} can be written (0{entry.permissions:o})"
 
 

@@ -33,8 +33,11 @@ def param_table(elf: ElfObject) -> list[TableEntry]:
     size = 5 * word if elf.wide else 20
     found = []
     for at in range(0, len(data) - size + 1, size):
+        # Where relocations have no addend (SHT_REL, as of 32-bit Arm), it stands in the pointer's own place.
+        (pointer,) = struct.unpack_from(f"{elf.order}{'Q' if elf.wide else 'I'}", data, at)
         (permissions,) = struct.unpack_from(f"{elf.order}H", data, at + 3 * word)
-        found.append(TableEntry(_name(elf, places.get(at)), permissions, _symbol(elf, places.get(at + 2 * word))))
+        name = _name(elf, places.get(at), pointer)
+        found.append(TableEntry(name, permissions, _symbol(elf, places.get(at + 2 * word))))
     return found
 
 
@@ -44,7 +47,7 @@ def _symbol(elf: ElfObject, place: Relocation | None) -> str:
     return elf.symbols[place.symbol].name
 
 
-def _name(elf: ElfObject, place: Relocation | None) -> str:
+def _name(elf: ElfObject, place: Relocation | None, pointer: int) -> str:
     symbol = _symbol(elf, place)
     if symbol.startswith(_STRING):
         return symbol[len(_STRING) :]
@@ -54,4 +57,4 @@ def _name(elf: ElfObject, place: Relocation | None) -> str:
     target = elf.symbols[place.symbol]
     if not 0 < target.section < len(elf.sections):
         return ""
-    return string_at(elf.contents(elf.sections[target.section]), target.value + place.addend)
+    return string_at(elf.contents(elf.sections[target.section]), target.value + place.addend + pointer)
