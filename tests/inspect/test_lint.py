@@ -136,6 +136,10 @@ def test_firmware_may_be_declared_by_another(debian: Callable[..., dict[str, lis
     assert debian("adf7242")["undeclared-firmware"] == [
         "calls request_firmware, names adf7242_firmware.bin, and declares none"
     ]
+    assert debian("dvb_as102")["undeclared-firmware"] == [
+        "calls request_firmware, names as102_data1_dt.hex, as102_data1_st.hex, as102_data2_dt.hex and 1 more, and"
+        " declares none"
+    ]
     assert "undeclared-firmware" in debian("btusb")
     assert "undeclared-firmware" not in debian("btusb", "btmtk")
 

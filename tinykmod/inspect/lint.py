@@ -44,7 +44,9 @@ COUNTERPARTS = tuple(
 
 _FIRMWARE = re.compile(r"(firmware_request|request_(partial_)?firmware)(_\w+)?")
 #: A file's name without a conversion of printf(), as firmware is named.
-_FIRMWARE_NAME = re.compile(rb"(?<=\0)[A-Za-z0-9][\w./+-]*\.(?:bin|fw|ucode|sbcf|mfw|hcd|bts)(?=\0)")
+_FIRMWARE_NAME = re.compile(
+    rb"(?<=\0)[A-Za-z0-9][\w./+-]*\.(?:bin|fw|ucode|sbcf|mfw|hcd|bts|hex|ihex|inp|rps|rbf|tlv|mdt)(?=\0)"
+)
 #: Every field of an id is a wildcard, or nothing follows the bus.
 _BROAD = re.compile(r"[\w-]+:\*+|(?:pci|usb|hid|pcmcia|sdio|serio|virtio|ssb|bcma|hdaudio|mei):(?:[a-z]{1,4}\*)+")
 _VERSION = re.compile(r"(\d+:)?[vV]?\d+(\.\d+)*([.+~_-]?[A-Za-z0-9]+)*")
