@@ -68,6 +68,7 @@ def test_symbols(tmp_path: Path) -> None:
             "kernel/apart.ko": {"modinfo": GPL, "imports": {"feet": 4}},
             "kernel/inside.ko": {"modinfo": [*GPL, ("import_ns", "FEET")], "imports": {"feet": 4}},
             "kernel/other.ko": {"modinfo": GPL, "exports": {"twice": 9}},
+            "kernel/own.ko": {"modinfo": GPL, "exports": {"printk": 3}},
         },
     )
     symvers(
@@ -92,6 +93,7 @@ def test_symbols(tmp_path: Path) -> None:
             "needs bass, which is not in the tree (it has of_bass); so do lost2, astray",
         ),
         ("duplicate-export", "kernel/other.ko", "twice is exported by base, other"),
+        ("duplicate-export", "kernel/own.ko", "printk is exported by the kernel, own"),
     ]
 
 

@@ -205,10 +205,11 @@ def _of_symbols(symbols: Symbols, names: Names) -> Iterator[Finding]:
     for module in symbols.tree.modules:
         differing: list[str] = []
         for symbol, crc in module.elf.imports.items():
-            if symbol in symbols.exporters:
-                there = symbols.exporters[symbol][-1].elf.exports[symbol]
-            elif symbol in own:
+            # The kernel looks into itself first.
+            if symbol in own:
                 there = own[symbol].crc
+            elif symbol in symbols.exporters:
+                there = symbols.exporters[symbol][-1].elf.exports[symbol]
             elif usual is not None:
                 there = usual.get(symbol)
             else:
