@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
 import shutil
 import statistics
 import subprocess
@@ -24,17 +23,17 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import DOCUMENT, update
+
 from tinykmod import core
 from tinykmod.bench.debian import cache_dir, fetch_kernel
+from tinykmod.bench.prepare import processor
 from tinykmod.errors import TinykmodError
-from tinykmod.files import replacing
 from tinykmod.kmod.depmod import FROM_BUILD
 from tinykmod.modules.files import find_modules
 
 ROOT = Path(__file__).resolve().parent.parent
 METAS = ("linux-image-amd64", "linux-image-6.12-amd64")
-DOCUMENT = ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- make bench-depmod writes what follows -->\n", "<!-- up to here -->\n"
 
 
 class Run(NamedTuple):
@@ -54,7 +53,7 @@ def main() -> int:
         text = report(args.kernel or METAS, args.pairs)
         print(text, end="")
         if args.update:
-            update(DOCUMENT, text)
+            update("make bench-depmod", text)
     except TinykmodError as error:
         print(f"bench_depmod: {error}", file=sys.stderr)
         return 1
@@ -132,22 +131,6 @@ def timed(command: Sequence[str]) -> Run:
 
 def median(runs: Sequence[Run]) -> Run:
     return Run(*(statistics.median(values) for values in zip(*runs, strict=True)))
-
-
-def processor() -> str:
-    """As /proc/cpuinfo has it, where it does."""
-    found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return found[1] if found else platform.machine()
-
-
-def update(document: Path, text: str) -> None:
-    """Put TEXT between the document's two marks."""
-    before, begin, rest = document.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise TinykmodError(document, f"has no lines {BEGIN.strip()} and {END.strip()}")
-    with replacing(document) as out:
-        out.write(f"{before}{BEGIN}\n{text}\n{END}{after}".encode())
 
 
 if __name__ == "__main__":

@@ -14,16 +14,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import DOCUMENT, update
+
 from tinykmod.bench import figures, results
 from tinykmod.bench.pictures import contenders
 from tinykmod.cli import main as tinykmod
 from tinykmod.errors import TinykmodError
-from tinykmod.files import replace_all, replacing
+from tinykmod.files import replace_all
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENT = ROOT / "docs" / "benchmarks.md"
 PICTURES = DOCUMENT.parent / "pictures"
-BEGIN, END = "<!-- make bench writes what follows -->\n", "<!-- up to here -->\n"
 
 
 def main() -> int:
@@ -37,7 +37,7 @@ def main() -> int:
     code = tinykmod(["bench", "reference", "-j", args.jobs, "-o", str(directory)])
     if args.update and (directory / results.RUNS).exists():
         try:
-            update(DOCUMENT, report(directory))
+            update("make bench", report(directory))
             draw(directory)
         except TinykmodError as error:
             print(f"bench_reference: {error}", file=sys.stderr)
@@ -81,16 +81,6 @@ def draw(directory: Path) -> None:
 def machines(rows: list[figures.Row]) -> list[str]:
     """Those on which a root was mounted."""
     return list(dict.fromkeys(row.machine for row in rows if "T_root" in row.metrics))
-
-
-def update(document: Path, text: str) -> None:
-    """Put TEXT between the document's two marks."""
-    before, begin, rest = document.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise TinykmodError(document, f"has no lines {BEGIN.strip()} and {END.strip()}")
-    with replacing(document) as out:
-        out.write(f"{before}{BEGIN}\n{text}\n{END}{after}".encode())
 
 
 if __name__ == "__main__":

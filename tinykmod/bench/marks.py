@@ -39,6 +39,8 @@ _SYSTEMD = r"systemd\[1\]: systemd .* running in system mode"
 _OTHER_INITS = re.compile(r"^(INIT: version \S+ booting|init started: BusyBox|\s*OpenRC \S+ is starting up)")
 #: What images say that did not find their root, or cannot go on: initramfs-tools, systemd, dracut.
 GAVE_UP = r"^\(initramfs\) |Press Enter for (system )?maintenance|^dracut:/# "
+#: What a root's init that does not report ends with on the console, where nothing else is said to be waited for.
+LOGIN = r"\blogin: ?$"
 #: What initcall_debug adds, and what a machine says when it goes down: they would hide what the image said last.
 _CHATTER = re.compile(
     r"^\[[^]]*\] (calling  |initcall |probe of |PM: Calling |.*: shutdown$|ACPI: PM: Preparing |reboot: )"

@@ -130,7 +130,7 @@ def prepare(suite: Suite, say: Callable[[str], None]) -> Prepared:
             }
             for each in suite.contenders
         },
-        "host": {"processor": _processor(), "processors": os.cpu_count(), "system": platform.platform()},
+        "host": {"processor": processor(), "processors": os.cpu_count(), "system": platform.platform()},
     }  # fmt: skip
     return Prepared(
         suite, vmlinuz.path if own_kernel else _unpacked(vmlinuz),
@@ -243,7 +243,7 @@ def _version(emulator: Emulator) -> str:
     return (done.stdout.splitlines() or ["QEMU"])[0].removeprefix("QEMU emulator version ")
 
 
-def _processor() -> str:
+def processor() -> str:
     """As /proc/cpuinfo has it, where it does."""
     found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return found[1] if found else platform.machine()

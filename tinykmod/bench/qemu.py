@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Literal
 
+from tinykmod.bench import tied
+from tinykmod.bench.console import Text
 from tinykmod.bench.machines import VIRTIO_BLK, Emulator, Machine
 from tinykmod.bench.result import BootResult, Ended, of_console
 from tinykmod.errors import TinykmodError
@@ -21,9 +23,6 @@ __all__ = ["APPEND", "BootResult", "boot", "program"]
 
 #: panic=-1 with -no-reboot: a kernel that panics ends QEMU at once.
 APPEND = "quiet panic=-1"
-
-#: Terminal sequences: the firmware's and a shell's.
-_ESCAPES = re.compile(r"\x1b(\[[0-9;?=]*[A-Za-z]|c)")
 
 
 def program(emulator: Emulator) -> str:
@@ -54,15 +53,16 @@ def boot(
     comes after the console and APPEND of this module on the kernel's command line. STOP_ON is a regular expression
     for one line of the console; LINGER seconds are waited after it (a guest that ends meanwhile has ended by itself).
     ICOUNT makes one guest instruction one nanosecond, on one CPU. ON_LINE is called with each line of the console as
-    it comes. QEMU is always ended. Raises TinykmodError when it is missing or refuses its arguments.
+    it comes. QEMU is always ended, by the kernel where this process is killed. Raises TinykmodError when it is
+    missing or refuses its arguments.
     """
     emulator = machine.emulator
-    command = [
+    command = tied.command(
         *(program(emulator), "-display", "none", "-vga", "none", "-nic", "none", "-no-reboot", "-monitor", "none"),
         *("-serial", "stdio", "-kernel", str(kernel), "-initrd", str(initrd)),
         *("-append", f"console={emulator.console} {APPEND} {append}".strip()),
         *machine.args,
-    ]
+    )
     if icount:
         command += ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=on", "-smp", "1"]
     else:
@@ -75,12 +75,12 @@ def boot(
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
         assert process.stdout is not None
-        console = _Console(process.stdout, on_line)
+        said = Text(on_line)
         try:
-            found = console.read_until(started + timeout, re.compile(stop_on) if stop_on else None)
+            found = _read_until(process.stdout, said, started + timeout, re.compile(stop_on) if stop_on else None)
             if found == "stop_on" and linger:
-                console.read_until(time.monotonic() + linger, None)
-                found = "end" if console.ended else "stop_on"
+                ended_too = _read_until(process.stdout, said, time.monotonic() + linger, None) == "end"
+                found = "end" if ended_too else "stop_on"
             if found == "end":
                 process.wait(10)
         finally:
@@ -93,50 +93,22 @@ def boot(
             words = errors.read().decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
             raise TinykmodError(emulator.program, words[-1].removeprefix(f"{emulator.program}: "))
     ended: Ended = "poweroff" if found == "end" else found
-    return of_console(console.text, ended, seconds)
+    return of_console(said.text, ended, seconds)
 
 
-class _Console:
-    """The console as it comes: `text` so far, and whether its writer has gone."""
-
-    def __init__(self, stream: IO[bytes], on_line: Callable[[str], None] | None) -> None:
-        self.lines: list[str] = []
-        self.ended = False
-        self._stream = stream
-        self._rest = b""
-        self._on_line = on_line
-
-    @property
-    def text(self) -> str:
-        return "".join(f"{line}\n" for line in [*self.lines, *([self._clean(self._rest)] if self._rest else [])])
-
-    def read_until(self, deadline: float, stop_on: re.Pattern[str] | None) -> Literal["stop_on", "end", "timeout"]:
-        """Read until DEADLINE (of time.monotonic()), the end, or a line in which STOP_ON is found."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._stream, selectors.EVENT_READ)
-            while (left := deadline - time.monotonic()) > 0:
-                if not selector.select(left):
-                    continue
-                data = os.read(self._stream.fileno(), 65536)
-                if not data:
-                    self.ended = True
-                    return "end"
-                if self._take(data, stop_on):
-                    return "stop_on"
-        return "timeout"
-
-    def _take(self, data: bytes, stop_on: re.Pattern[str] | None) -> bool:
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        found = False
-        for raw in whole:
-            line = self._clean(raw)
-            self.lines.append(line)
-            if self._on_line:
-                self._on_line(line)
-            found = found or bool(stop_on and stop_on.search(line))
-        # A prompt has no newline after it.
-        return found or bool(stop_on and stop_on.search(self._clean(self._rest)))
-
-    @staticmethod
-    def _clean(raw: bytes) -> str:
-        return _ESCAPES.sub("", raw.decode(errors="replace")).rstrip("\r")
+def _read_until(
+    stream: IO[bytes], said: Text, deadline: float, stop_on: re.Pattern[str] | None
+) -> Literal["stop_on", "end", "timeout"]:
+    """Add to SAID what STREAM has until DEADLINE (of time.monotonic()), its end, or a line with STOP_ON."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        while (left := deadline - time.monotonic()) > 0:
+            if not selector.select(left):
+                continue
+            data = os.read(stream.fileno(), 65536)
+            if not data:
+                return "end"
+            lines = said.take(data)
+            if stop_on and any(map(stop_on.search, lines)):
+                return "stop_on"
+    return "timeout"

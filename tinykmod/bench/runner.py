@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import multiprocessing.pool
 import multiprocessing.queues
 import signal
@@ -12,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tinykmod.bench import tied
 from tinykmod.bench.engines import engine, has_boards
 from tinykmod.bench.machines import Machine
-from tinykmod.bench.marks import measured
+from tinykmod.bench.marks import LOGIN, measured
 from tinykmod.bench.measured import Measured
 from tinykmod.bench.prepare import STEADY, File, Prepared
 from tinykmod.bench.results import RUNS, WARMUP, Key, Log
@@ -23,8 +25,6 @@ from tinykmod.errors import TinykmodError
 
 #: How a boot ended that could not be begun: the next time it is tried anew.
 FAILED = "failed"
-#: What a root's init ends with on the console, where a suite does not say what to wait for.
-_LOGIN = r"\blogin: ?$"
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _boot_of(prepared: Prepared, warm: bool, key: Key) -> Boot:
     own = next(contender.append for contender in suite.contenders if contender.name == key[0])
     return Boot(key, warm, prepared.kernel, prepared.images[key[:2]], prepared.machines[key[1]], prepared.disks,
                 f"{prepared.append} {own}".strip(), suite.timeout,
-                suite.until or (_LOGIN if suite.disks else ""), suite.until)  # fmt: skip
+                suite.until or (LOGIN if suite.disks else ""), suite.until)  # fmt: skip
 
 
 def _called(key: Key, warm: bool) -> str:
@@ -199,6 +199,10 @@ def _begin_worker() -> None:
     # The terminal's Ctrl-C is the main process's, which then ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # Whoever is killed ends nobody: so that its machines and boards are switched off all the same.
+    parent = multiprocessing.parent_process()
+    assert parent is not None and parent.pid is not None
+    tied.tie(parent.pid, signal.SIGTERM)
 
 
 class _Pace:

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from tinykmod.bench.measured import Measured
     from tinykmod.bench.result import BootResult
 
-#: What a root's init ends with on the console, if nothing else is said to be waited for.
-_LOGIN = r"\blogin: ?$"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     from tinykmod.bench.engines import DEFAULT
@@ -76,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         words = [f"loglevel={8 if args.initrd or args.disk else 7}"] if isinstance(by, Qemu) else []
         append = " ".join([*words, *given.words, args.append])
         # Nobody is there to answer an image that asks for help.
-        ends = [marks.GAVE_UP, *([args.until or _LOGIN] if args.until or args.disk else [])]
+        ends = [marks.GAVE_UP, *([args.until or marks.LOGIN] if args.until or args.disk else [])]
         with _watched(f"booting on {machine.name}", args.timeout, show) as heard:
             result = by.boot(given.kernel, given.initrd, machine, given.disks, append, args.timeout, heard,
                              "|".join(f"(?:{end})" for end in ends))  # fmt: skip
