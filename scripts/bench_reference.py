@@ -7,7 +7,6 @@ Results are kept by the revision of the source; what was interrupted goes on.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -18,6 +17,7 @@ from benchmarks import DOCUMENT, update
 
 from tinykmod.bench import figures, results
 from tinykmod.bench.pictures import contenders
+from tinykmod.bench.prepare import revision
 from tinykmod.cli import main as tinykmod
 from tinykmod.errors import TinykmodError
 from tinykmod.files import replace_all
@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: build/bench/REVISION")
     parser.add_argument("--update", action="store_true", help=f"put them into {DOCUMENT.relative_to(ROOT)}")
     args = parser.parse_args()
-    directory = args.output or ROOT / "build/bench" / revision()
+    directory = args.output or ROOT / "build/bench" / (revision(ROOT) or "unknown")
     directory.parent.mkdir(parents=True, exist_ok=True)
     code = tinykmod(["bench", "reference", "-j", args.jobs, "-o", str(directory)])
     if args.update and (directory / results.RUNS).exists():
@@ -43,13 +43,6 @@ def main() -> int:
             print(f"bench_reference: {error}", file=sys.stderr)
             return 1
     return code
-
-
-def revision() -> str:
-    """Of the source, as git names it."""
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 def report(directory: Path) -> str:

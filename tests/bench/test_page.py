@@ -54,13 +54,13 @@ def boots(scale: float = 1.0) -> list[Measured]:
     return [*quick, *slow, *panics]
 
 
-def write_bench(directory: Path, runs: Sequence[Measured], begun: str = "2026-01-02") -> Path:
+def write_bench(directory: Path, runs: Sequence[Measured], begun: str = "2026-01-02", label: str = "") -> Path:
     """A directory of results."""
     directory.mkdir()
     (directory / "runs.jsonl").write_text("".join(f"{json.dumps(run.to_json())}\n" for run in runs))
     image = {"bytes": 5 << 20, "sha256": "ab" * 32}
     about = {
-        "format": FORMAT, "begun": begun, "suite": {"name": "board", "baseline": ODD},
+        "format": FORMAT, "begun": begun, "label": label, "suite": {"name": "board", "baseline": ODD},
         "kernel": {"release": "6.1.0-9-test"}, "machines": {"nvme": {"args": ["-M", "q35"], "disk": "nvme,drive=x"}},
         "contenders": {"quick": {"about": "what it <is>", "images": {"nvme": image, "ahci": image}}},
     }  # fmt: skip
@@ -70,7 +70,7 @@ def write_bench(directory: Path, runs: Sequence[Measured], begun: str = "2026-01
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """write(name, boots, begun) is write_bench()."""
+    """write(name, boots, begun, label) is write_bench()."""
     return lambda name, *words: write_bench(tmp_path / name, *words)
 
 
@@ -199,6 +199,36 @@ def test_pictures_are_files_of_their_own(run_tinykmod: Run, write: Write, tmp_pa
     assert fill == "rgb(111, 179, 245)"
 
 
+def test_the_trend_goes_over_commits_in_order_of_time(
+    run_tinykmod: Run, write: Write, tmp_path: Path, browser: Browser
+) -> None:
+    labels = ["v1.2", "v1.2-7-g0123abc", "v1.2-14-g9f8ae0c-dirty", "v1.2-7-g0123abc"]
+    times = [1.0, 0.75, 0.5, 0.25]
+    found = [write(f"d{number}", [measured("quick", "nvme", run, at + run / 1000) for run in (1, 2, 3)],
+                   f"2026-01-0{number}T10:20:30+00:00", label)
+             for number, (at, label) in enumerate(zip(times, labels, strict=True), 1)]  # fmt: skip
+    done = run_tinykmod("report", *found[::-1], "-o", tmp_path / "p.html", "--pictures", tmp_path / "svg")
+    assert (done.returncode, done.stderr) == (0, "")
+    axis = ["v1.2", "v1.2-7-g0123abc (d2)", "v1.2-14-g9f8ae0c-dirty", "v1.2-7-g0123abc (d4)"]
+    tree = ET.parse(tmp_path / "svg/trend-nvme.svg").getroot()
+    texts = [one.text or "" for one in tree.iter(f"{SVG}text")]
+    shown = [next(text for text in texts if text and whole.endswith(text.lstrip("…"))) for whole in axis]
+    assert [texts.index(text) for text in shown] == sorted(texts.index(text) for text in shown)
+    tips = [(one.text or "").replace("\N{NO-BREAK SPACE}", " ") for one in tree.iter(f"{SVG}title")]
+    for name, what in zip(axis, ("1.00 s", "752 ms", "502 ms", "252 ms"), strict=True):
+        assert any(tip.startswith(f"quick, {name}: {what}") for tip in tips), tips
+    browser.open(tmp_path / "p.html")
+    text = browser.run("document.body.textContent").replace("\N{NO-BREAK SPACE}", " ")
+    assert "quick is the fastest to the root on nvme: 252 ms" in text, "the page is of the latest"
+    assert "Than before (v1.2-14-g9f8ae0c-dirty), what is first now is faster" in text
+    rows = browser.run("""[...document.querySelectorAll('details')].filter(
+        one => one.textContent.startsWith('The trend in figures')).flatMap(
+        one => [...one.querySelectorAll('tbody tr')].map(row => row.children[0].textContent
+            + ', ' + row.children[1].textContent))""")
+    assert rows == [f"{name}, 2026-01-0{number} 10:20" for number, name in enumerate(axis, 1)]
+    assert browser.complaints() == []
+
+
 def test_the_same_boots_give_the_same_bytes(write: Write, tmp_path: Path) -> None:
     directory = write("v1", [run for run in boots() if run.machine == "nvme"])
     for name in ("a", "b"):
@@ -301,6 +331,8 @@ def test_what_is_missing_is_one_line(run_tinykmod: Run, write: Write, tmp_path: 
         ((new, "-o", tmp_path / "no/page.html"), "No such file or directory"),
         ((tmp_path / "gone.jsonl",), "No such file or directory"),
         ((new / "runs.jsonl", "--before", new), "is no directory of results"),
+        ((new / "runs.jsonl", new), "is no directory of results"),
+        ((new, new / "runs.jsonl"), "is no directory of results"),
         ((new / "runs.jsonl",), "runs.jsonl:1: 'ev' is missing"),
     ):
         done = run_tinykmod("report", *words)

@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 from dataclasses import replace
 
@@ -26,6 +27,7 @@ from tinykmod.errors import TinykmodError
 ABOUT = {
     "format": results.FORMAT,
     "begun": "2030-01-01T00:00:00+00:00",
+    "label": "v1",
     "suite": {"baseline": "a"},
     "append": "root=UUID=1",
     "kernel": {"release": "6.1.0", "sha256": "k" * 64},
@@ -298,12 +300,12 @@ def test_what_is_another_under_the_same_name_is_noticed(parts, what):
 
 def test_what_is_only_in_one_is_no_change():
     other = {"b": {"append": "", "images": {"nvme": {"bytes": 7, "sha256": "b" * 64}}}}
-    new = changed(contenders=other, begun="later", host={"processor": "slow", "processors": 1})
+    new = changed(contenders=other, begun="later", label="v2", host={"processor": "slow", "processors": 1})
     assert changes(ABOUT, new) == [], "and counted instructions do not depend on the host"
     both = merged(ABOUT, new)
     assert set(both["contenders"]) == {"a", "b"}
     assert both["contenders"]["a"] == ABOUT["contenders"]["a"]
-    assert both["begun"] == ABOUT["begun"]
+    assert (both["begun"], both["label"]) == (ABOUT["begun"], ABOUT["label"])
     hosts = [{"processor": name, "processors": 2} for name in ("fast", "slow")]
     by_clock = [changed(engines={"qemu": "7.2"}, host=host) for host in hosts]
     assert changes(*by_clock) == ["host of engine qemu: 2 x fast then, 2 x slow now"]
@@ -359,6 +361,26 @@ def test_what_cannot_be_made_does_not_keep_the_others_from_booting(kernel, tmp_p
     assert ready.append.endswith(" quiet")
     assert (ready.about["kernel"]["release"], ready.about["append"]) == (kernel.release, ready.append)
     assert set(results_of(ready)) == {"mine"}
+
+
+def test_a_bench_goes_by_its_commit(tmp_path, monkeypatch):
+    def git(*words):
+        settings = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org")
+        return subprocess.run(["git", *settings, *words], cwd=tmp_path, check=True, capture_output=True, text=True)
+
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert prepare.revision(tmp_path) == ""
+    git("init", "-q")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("commit", "-qm", "one")
+    commit = git("rev-parse", "--short", "HEAD").stdout.strip()
+    assert prepare.revision(tmp_path) == commit
+    git("tag", "v1")
+    (tmp_path / "file").write_text("two")
+    assert prepare.revision(tmp_path) == "v1-dirty"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert prepare.revision(tmp_path) == ""
 
 
 def results_of(ready):

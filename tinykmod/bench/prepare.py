@@ -76,8 +76,9 @@ class Prepared:
     about: dict[str, Any]
 
 
-def prepare(suite: Suite, say: Callable[[str], None]) -> Prepared:
-    """Find and make what SUITE's boots need, each step told by SAY.
+def prepare(suite: Suite, say: Callable[[str], None], label: str = "") -> Prepared:
+    """Find and make what SUITE's boots need, each step told by SAY. LABEL is what the bench goes by among others, by
+    default the revision() of what is worked on here.
 
     Raises TinykmodError, OSError where there is no kernel, QEMU, machine, engine, disk, or image at a path. An image
     that cannot be made is in `unmade`: the others are booted all the same.
@@ -115,6 +116,7 @@ def prepare(suite: Suite, say: Callable[[str], None]) -> Prepared:
     about = {
         "format": FORMAT,
         "tinykmod": __version__,
+        "label": label or revision(Path()),
         "begun": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "suite": {"name": suite.name, "runs": suite.runs, "baseline": suite.baseline, "timeout": suite.timeout},
         "append": " ".join([*_words(suite), *suite.append.split()]),
@@ -146,14 +148,25 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """NEW with the machines, engines and contenders that only OLD has: boots of theirs may be kept."""
-    both = {**new, "begun": old["begun"]} if old else dict(new)
+    """NEW, begun and called as OLD, with the machines, engines and contenders that only that has: boots of theirs may
+    be kept."""
+    both = {**new, "begun": old["begun"], "label": old.get("label", "")} if old else dict(new)
     for part in ("machines", "engines", "contenders"):
         both[part] = {**old.get(part, {}), **new[part]}
     for name, contender in both["contenders"].items():
         images = {**old.get("contenders", {}).get(name, {}).get("images", {}), **contender["images"]}
         both["contenders"][name] = {**contender, "images": images}
     return both
+
+
+def revision(directory: Path) -> str:
+    """What git calls the state of the source in DIRECTORY (`v1.2-3-g0123abc-dirty`); empty outside of a checkout."""
+    command = ["git", "describe", "--always", "--tags", "--dirty"]
+    try:
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
 
 
 def _identity(about: Mapping[str, Any]) -> dict[str, str]:

@@ -59,6 +59,8 @@ def configure(parser: Parser) -> None:
         help="boots at the same time with qemu-icount, whose figures stay the same (default: 1)")  # fmt: skip
     add("-o", "--output", type=Path, metavar="DIR",
         help="for the results; boots that it has are not repeated (default: SUITE.bench)")  # fmt: skip
+    add("--label", metavar="WORD", default="",
+        help="what a report calls this bench among others (default: what git calls the commit here)")  # fmt: skip
     show = actions.add_parser("show", help="print the table of what was measured")
     show.add_argument("directory", type=Path, metavar="DIR")
     show.add_argument("--baseline", metavar="NAME", help="what ratios are to (default: as it was)")
@@ -86,7 +88,7 @@ def _run(args: argparse.Namespace) -> int:
     directory = args.output or Path(f"{suite.name}.bench")
     show = progress.line()
     try:
-        prepared = prepare.prepare(suite, show)
+        prepared = prepare.prepare(suite, show, args.label)
     finally:
         show("")
     for (contender, machine), error in prepared.unmade.items():
@@ -99,7 +101,7 @@ def _run(args: argparse.Namespace) -> int:
             raise TinykmodError(directory, f"is of something else: {why}; remove it, or name another with -o")
         if not about and (directory / results.RUNS).exists():
             raise TinykmodError(directory, f"has {results.RUNS} and no {results.ABOUT}: what it was of is lost")
-        about = prepare.merged(about, prepared.about)
+        about = prepare.merged(about, prepared.about) | ({"label": args.label} if args.label else {})
         results.write_about(directory, about)
         try:
             done = runner.run(prepared, directory, jobs=args.jobs, show=show, tell=_teller(show))

@@ -25,8 +25,8 @@ def write(directory: Path, out: Path, earlier: Sequence[Path] = (), pictures: Pa
     OSError. What was at OUT is lost only when the page is complete.
     """
     need_matplotlib()
-    now = report.read(directory)
-    before = sorted((report.read(each) for each in earlier), key=lambda one: str(one.about.get("begun", "")))
+    now, *others = report.read_all([directory, *earlier])
+    before = sorted(others, key=lambda bench: bench.begun)
     _write(out, bench.title(now), bench.body(now, before))
     if pictures is not None:
         _keep(pictures, bench.pictures(now, before))

@@ -119,7 +119,8 @@ def _about(bench: Bench) -> str:
         + (f"{runs} boots" if runs > 1 else "one boot, so that its noise is not known"),
         f"Linux {release}" if (release := about.get("kernel", {}).get("release")) else "",
         ", ".join(f"{name} ({what})" if what else name for name, what in about.get("engines", {}).items()),
-        str(about.get("begun", ""))[:10],
+        bench.begun[:10],
+        str(about.get("label") or ""),
     ]))  # fmt: skip
 
 
@@ -196,17 +197,22 @@ def _whole(bench: Bench, setting: tuple[str, str], name: str, width: int) -> Pic
 
 def _trend(benches: Sequence[Bench], setting: tuple[str, str], name: str, width: int) -> Picture | None:
     """Of the contenders that are the fastest now, and the baseline."""
-    now = [row for row in inside(benches[-1].rows, setting) if "T_root" in row.metrics]
-    now.sort(key=lambda row: (row.contender != benches[-1].baseline, row.metrics["T_root"].median))
     # In one order on all machines, so that a contender keeps its colour.
     names = list(dict.fromkeys(row.contender for row in benches[-1].rows))
-    shown = sorted(now[:_LINES], key=lambda row: names.index(row.contender))
-    lines: dict[str, list[Figure | None]] = {
+    lines = [*_roots(benches, setting).items()][:_LINES]
+    shown = dict(sorted(lines, key=lambda line: names.index(line[0])))
+    return trend.draw([one.name for one in benches], shown, "T_root", name, width=width) if shown else None
+
+
+def _roots(benches: Sequence[Bench], setting: tuple[str, str]) -> dict[str, list[Figure | None]]:
+    """T_root in each of BENCHES of each contender that the last has: the baseline, then the fastest first."""
+    now = [row for row in inside(benches[-1].rows, setting) if "T_root" in row.metrics]
+    now.sort(key=lambda row: (row.contender != benches[-1].baseline, row.metrics["T_root"].median))
+    return {
         row.contender: [next((old.metrics.get("T_root") for old in one.rows if old.place == row.place), None)
                         for one in benches]
-        for row in shown
+        for row in now
     }  # fmt: skip
-    return trend.draw([one.name for one in benches], lines, "T_root", name, width=width) if lines else None
 
 
 def _pair(bench: Bench, setting: tuple[str, str], number: int) -> Html:
@@ -227,9 +233,14 @@ def _trends(benches: Sequence[Bench], setting: tuple[str, str], number: int) -> 
     wide, narrow = (_trend(benches, setting, f"trend{number}-{width}", width) for width in (WIDE, NARROW))
     if wide is None:
         return Html()
-    left = sum("T_root" in row.metrics for row in inside(benches[-1].rows, setting)) - _LINES
+    lines = _roots(benches, setting)
+    left = len(lines) - _LINES
     told = "T_root over the benches, oldest first" + (f"; {left} more in the table" if left > 0 else "")
-    return figure(_caption(benches[-1], setting, told), wide, narrow)
+    rows = [(bench.name, tag("span", bench.begun[:16].replace("T", " "), class_="text"),
+             *(_cell(line[number]) for line in lines.values())) for number, bench in enumerate(benches)]  # fmt: skip
+    head = ("bench", tag("span", "begun, UTC", class_="text"), *lines)
+    return tag("div", figure(_caption(benches[-1], setting, told), wide, narrow),
+               details(f"The trend in figures: {len(benches)} benches", table(head, rows)))  # fmt: skip
 
 
 def _caption(bench: Bench, setting: tuple[str, str], told: str) -> Html:
@@ -317,6 +328,7 @@ def _how(bench: Bench) -> Html:
         ("kernel", " ".join(filter(None, [kernel.get("release"), kernel.get("package")]))),
         ("command line", about.get("append")),
         ("begun", about.get("begun")),
+        ("label", about.get("label")),
         ("tinykmod", about.get("tinykmod")),
         ("host", ", ".join(str(value) for value in about.get("host", {}).values())),
     ) if told]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from tinykmod.errors import TinykmodError
 
 
 class Bench(NamedTuple):
-    """`name` is its directory's."""
+    """`name` is its label, without one its directory's name."""
 
     name: str
     about: Mapping[str, Any]
@@ -24,6 +25,11 @@ class Bench(NamedTuple):
     @property
     def baseline(self) -> str:
         return str(self.about.get("suite", {}).get("baseline", ""))
+
+    @property
+    def begun(self) -> str:
+        """Date and time in UTC, in ISO 8601, so that they sort; empty where it is not known."""
+        return str(self.about.get("begun", ""))
 
 
 def read(directory: Path) -> Bench:
@@ -35,8 +41,16 @@ def read(directory: Path) -> Bench:
     about, runs = results.read_about(directory), results.read_runs(directory)
     if not runs:
         raise TinykmodError(directory, "holds no boot yet")
-    name = directory.resolve().name
+    name = str(about.get("label") or directory.resolve().name)
     return Bench(name, about, runs, figures.rows(runs, about.get("suite", {}).get("baseline", "")))
+
+
+def read_all(directories: Sequence[Path]) -> list[Bench]:
+    """The benches in DIRECTORIES; several of one name have those of their directories as well. Raises as read()."""
+    found = [(read(each), each.resolve().name) for each in directories]
+    names = Counter(bench.name for bench, _ in found)
+    return [bench._replace(name=f"{bench.name} ({name})") if names[bench.name] > 1 else bench
+            for bench, name in found]  # fmt: skip
 
 
 @dataclass(frozen=True)

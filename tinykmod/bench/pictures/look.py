@@ -230,13 +230,13 @@ def text_width(text: str, size: float = SMALL, weight: str = "normal") -> float:
     return float(width)
 
 
-def fitting(text: str, room: float, size: float = SMALL) -> str:
-    """TEXT, cut so that it takes ROOM pixels at most."""
+def fitting(text: str, room: float, size: float = SMALL, *, end: bool = False) -> str:
+    """TEXT, cut so that it takes ROOM pixels at most; at its beginning where its END tells more."""
     if text_width(text, size) <= room:
         return text
     while text and text_width(f"{text}…", size) > room:
-        text = text[:-1]
-    return f"{text}…"
+        text = text[1:] if end else text[:-1]
+    return f"…{text}" if end else f"{text}…"
 
 
 def time(seconds: float) -> str:

@@ -59,7 +59,8 @@ def draw(
     # Every so many states one is named, so that no two names meet.
     step = max(1, -(-max(min(text_width(one), 90) for one in states) - 8) // max(room, 1))
     shown = range((len(states) - 1) % int(step), len(states), int(step))
-    axes.set_xticks([*shown], [fitting(states[number], room * step - 8) for number in shown])
+    # Of git's names the end is the commit.
+    axes.set_xticks([*shown], [fitting(states[number], room * step - 8, end=True) for number in shown])
     taken: list[float] = []
     for (contender, line), what, marker in zip(lines.items(), _COLOURS, _MARKERS, strict=False):
         known = [(x, figure) for x, figure in enumerate(line) if figure is not None]
