@@ -38,9 +38,11 @@ def measured(contender: str, machine: str, run: int, root: float, **others: obje
         Load("gone<&>", 2.0 + root / 2, 0.0, 3, "request", "gone", -2),
     ]
     path = [Step("module", 2.0, root / 2, "virtio_blk"), Step("mount", 2.0 + root / 2, root / 2)]
+    shown = [Step("module", 2.0, root / 2, "virtio_blk"), Step("module", 2.0 + root / 2, root, "psmouse")]
     marks = {"unpack": 0.5, "unpacked": 1.0, "init": 2.0, "disk": 2.0 + root / 2, "mounted": 2.0 + root,
              "root_init": 2.1 + root, "all": 2.0 + root * 17 / 8}  # fmt: skip
-    given = {"ended": "root", "marks": marks, "loads": loads, "path": path, "image_bytes": 5 << 20, **others}
+    given = {"ended": "root", "marks": marks, "loads": loads, "path": path, "display_path": shown,
+             "image_bytes": 5 << 20, **others}  # fmt: skip
     return Measured(contender, machine, "qemu-icount", run, **given)  # type: ignore[arg-type]
 
 
@@ -240,11 +242,15 @@ def test_workers_are_lanes_and_the_path_is_drawn(tmp_path: Path) -> None:
     tree = ET.fromstring(timeline.draw(measured("quick", "nvme", 1, 0.5)).svg())
     texts = [one.text for one in tree.iter(f"{SVG}text")]
     assert [text for text in texts if text and text.startswith("worker")] == ["worker 1", "worker 2", "worker 3"]
-    assert {"critical path", "whole boot", "virtio_blk", "psmouse", "mount", "a device asked for it"} <= set(texts)
+    assert {"path to root", "path to display", "whole boot", "mount", "a device asked for it"} <= set(texts)
+    assert (texts.count("virtio_blk"), texts.count("psmouse")) == (3, 2), "on their workers, and on the paths"
     styles = [one.get("style", "") for one in tree.iter(f"{SVG}path")]
-    for what in ("path", "wait", "modalias", "dependency", "root", "failed"):
+    for what in ("path", "display", "wait", "modalias", "dependency", "root", "failed"):
         assert any(f"fill: {look.colour(what)}" in style for style in styles), what
-    assert sum(f"stroke: {look.colour('path')}" in style for style in styles) == 1, "virtio_blk is on the path"
+    for what, name in (("path", "virtio_blk, which is on both"), ("display", "psmouse")):
+        assert sum(f"stroke: {look.colour(what)}" in style for style in styles) == 1, name
+    only = ET.fromstring(timeline.draw(measured("quick", "nvme", 1, 0.5, display_path=[])).svg())
+    assert "path to display" not in [one.text for one in only.iter(f"{SVG}text")]
 
 
 def test_loads_that_overlap_are_on_lanes_of_their_own() -> None:

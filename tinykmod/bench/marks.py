@@ -14,6 +14,7 @@ from tinykmod.bench.measured import Load, Measured, load_of
 from tinykmod.bench.result import BootResult, stamped
 from tinykmod.bench.traced import path_of
 from tinykmod.trace.events import Event
+from tinykmod.trace.graph import Graph
 
 #: Words for the kernel that make its log, of which there is then more, tell each module's init: for images that leave
 #: no trace.
@@ -63,6 +64,7 @@ def measured(
     log = result.log
     trace = result.trace or []
     zero = _zero(trace, log)
+    graph = Graph(trace)
     told = list(_initcalls(log))
     loads = [load_of(event, zero) for event in trace if event["ev"] == "module"] or told
     marks = _marks(log, trace, zero)
@@ -77,7 +79,8 @@ def measured(
         contender, machine, engine, run,
         ended="root" if ran is not None else result.ended,
         marks=dict(sorted(marks.items(), key=lambda mark: mark[1])),
-        loads=loads, path=path_of(trace, zero), image_bytes=image_bytes, host_seconds=round(result.seconds, 2),
+        loads=loads, path=path_of(graph, "root", zero), display_path=path_of(graph, "display", zero),
+        image_bytes=image_bytes, host_seconds=round(result.seconds, 2),
         error="" if ran is not None else _why(result),
         console=[] if ran is not None else _last(result),
     )  # fmt: skip

@@ -50,7 +50,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Step:
-    """One part of the critical path to the root: what it waited for, from `begin` on. `kind` is one of
+    """One part of a critical path: what its end waited for, from `begin` on. `kind` is one of
     tinykmod.trace.critical.KINDS, `name` a module's or empty."""
 
     kind: str
@@ -73,6 +73,8 @@ class Measured:
     loads: list[Load] = field(default_factory=list)
     #: To the root mounted, each from where the one before it ended; none where there was no trace to see it in.
     path: list[Step] = field(default_factory=list)
+    #: The same to the first display's driver.
+    display_path: list[Step] = field(default_factory=list)
     image_bytes: int = 0
     #: Of the host's clock, from QEMU's start to its end.
     host_seconds: float = 0.0
@@ -102,7 +104,7 @@ def measured_of(found: Mapping[str, Any], which: str) -> Measured:
     """What to_json() wrote. Raises TinykmodError(which, ...) where it is something else."""
     try:
         loads = [Load(**load) for load in found["loads"]]
-        path = [Step(**step) for step in found.get("path", ())]
-        return Measured(**{**found, "loads": loads, "path": path})
+        paths = {name: [Step(**step) for step in found.get(name, ())] for name in ("path", "display_path")}
+        return Measured(**{**found, "loads": loads, **paths})
     except (KeyError, TypeError) as error:
         raise TinykmodError(which, f"is no measured boot: {error}") from error

@@ -23,18 +23,20 @@ def measured_of_trace(trace: Sequence[Event], name: str) -> Measured:
     names = {"start": "init", "root": "disk", "mounted": "mounted", "handover": "root_init"}
     marks = {mark: at[event] for event, mark in names.items() if event in at}
     ends = [load.begin + load.seconds for load in loads]
-    displays = Graph(trace).displays()
+    graph = Graph(trace)
+    displays = graph.displays()
     marks |= {"all": max(ends)} if ends else {}
     marks |= {"display": displays[0].live / 1e9} if displays else {}
     ended, error = ("root", "") if "handover" in at else ("poweroff", "the trace has no hand-over to the root's init")
     release = next(event["release"] for event in trace if event["ev"] == "start")
-    return Measured(name, f"Linux {release}", "from its trace", 1, ended, marks, loads, path_of(trace), error=error)
+    return Measured(name, f"Linux {release}", "from its trace", 1, ended, marks, loads, path_of(graph, "root"),
+                    path_of(graph, "display"), error=error)  # fmt: skip
 
 
-def path_of(trace: Sequence[Event], zero: float = 0.0) -> list[Step]:
-    """The critical path to the root; none where there is no root. ZERO is when the trace's clock is 0, in seconds."""
+def path_of(graph: Graph, to: critical.Target, zero: float = 0.0) -> list[Step]:
+    """The critical path; none where the boot did not come to its end. At ZERO seconds the trace's clock is 0."""
     try:
-        steps = critical.path(trace)
+        steps = critical.path_of(graph, to)
     except TinykmodError:
         return []
     return [Step(step.kind, round(zero + step.begin / 1e9, 6), round(step.duration / 1e9, 6), step.name)

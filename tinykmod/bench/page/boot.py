@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 
-from tinykmod.bench.measured import MARKS, METRICS, Measured
+from tinykmod.bench.measured import MARKS, METRICS, Measured, Step
 from tinykmod.bench.page.markup import Html, details, figure, table, tag
 from tinykmod.bench.pictures import timeline
 from tinykmod.bench.pictures.look import time
@@ -55,19 +56,18 @@ def pictures(boot: Measured, name: str) -> Html:
     if timeline.drawable(boot):
         parts.append(figure(tag("span", "time since the image's init started; rest the pointer on a bar to see more"),
                             timeline.draw(boot, name)))  # fmt: skip
-        if boot.path:
-            parts.append(details(f"Critical path to the root: {len(boot.path)} steps", _path(boot)))
+        parts += [details(f"Critical path to the {where}: {len(path)} steps", _path(path, boot.marks["init"]))
+                  for where, path in (("root", boot.path), ("display", boot.display_path)) if path]  # fmt: skip
         parts.append(details(f"Modules: {len(boot.loads)}", _modules(boot)))
     if boot.console:
         parts.append(details("The console's last lines", tag("pre", "\n".join(boot.console)), open_=True))
     return Html("".join(parts))
 
 
-def _path(boot: Measured) -> Html:
-    whole = sum(step.seconds for step in boot.path) or 1
-    init = boot.marks["init"]
+def _path(path: Sequence[Step], init: float) -> Html:
+    whole = sum(step.seconds for step in path) or 1
     rows = [(step.name or step.kind, time(step.begin - init), time(step.seconds), f"{step.seconds / whole:.0%}",
-             tag("span", KINDS.get(step.kind, step.kind), class_="text")) for step in boot.path]  # fmt: skip
+             tag("span", KINDS.get(step.kind, step.kind), class_="text")) for step in path]  # fmt: skip
     return table(("step", "begins", "takes", "share", tag("span", "what it is", class_="text")), rows)
 
 

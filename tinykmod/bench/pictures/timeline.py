@@ -1,4 +1,4 @@
-"""The timeline of one boot: its phases, the critical path to the root, and each worker's modules."""
+"""The timeline of one boot: its phases, the critical paths to root and display, and each worker's modules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from tinykmod.bench.measured import Load, Measured
+from tinykmod.bench.measured import Load, Measured, Step
 from tinykmod.bench.pictures.look import (
     LEGEND_ROW,
     SMALL,
@@ -79,6 +79,7 @@ class _Bar(NamedTuple):
 class _Lane(NamedTuple):
     label: str
     bars: list[_Bar]
+    bold: bool = False
 
 
 def drawable(boot: Measured) -> bool:
@@ -120,18 +121,12 @@ def draw(boot: Measured, name: str = "timeline") -> Picture:
 
 
 def _lanes(boot: Measured, init: float) -> list[_Lane]:
-    """The critical path's lane, then those of the workers: more than one for loads that overlap on one."""
-    on_path = {step.name for step in boot.path if step.kind == "module"}
-    found = []
-    if boot.path:
-        bars = []
-        for step in boot.path:
-            label = step.name if step.kind == "module" else _WAITS.get(step.kind, step.kind)
-            tip = f"{label}{f' ({step.name})' if step.name != label and step.name else ''}: {time(step.seconds)}"
-            fill = "path" if step.kind == "module" else "wait"
-            begin = step.begin - init
-            bars.append(_Bar(begin, begin + step.seconds, label, tip, fill, rank=step.seconds))
-        found.append(_Lane("critical path", bars))
+    """The critical paths' lanes, then those of the workers: more than one for loads that overlap on one."""
+    paths = {"display": boot.display_path, "path": boot.path}
+    # Of what is on both the root's counts.
+    edges = {step.name: what for what, steps in paths.items() for step in steps if step.kind == "module"}
+    found = [_Lane(f"path to {name}", [_step_bar(step, init, what) for step in paths[what]], bold=True)
+             for name, what in (("root", "path"), ("display", "display")) if paths[what]]  # fmt: skip
     workers = sorted({load.worker for load in boot.loads})
     for worker in workers:
         loads = [load for load in boot.loads if load.worker == worker]
@@ -139,21 +134,28 @@ def _lanes(boot: Measured, init: float) -> list[_Lane]:
         spans = [(load.begin, load.begin + max(load.seconds - 2e-6, 0)) for load in loads]
         chosen = lanes(spans)
         for lane in range(max(chosen) + 1):
-            bars = [_load_bar(load, init, load.name in on_path)
+            bars = [_load_bar(load, init, edges.get(load.name, ""))
                     for load, where in zip(loads, chosen, strict=True) if where == lane]  # fmt: skip
             name = f"worker {worker}" if worker else "loads" if workers == [0] else "loader, helpers"
             found.append(_Lane(name if lane == 0 else "", bars))
     return found
 
 
-def _load_bar(load: Load, init: float, on_path: bool) -> _Bar:
+def _step_bar(step: Step, init: float, what: str) -> _Bar:
+    label = step.name if step.kind == "module" else _WAITS.get(step.kind, step.kind)
+    tip = f"{label}{f' ({step.name})' if step.name != label and step.name else ''}: {time(step.seconds)}"
+    fill = what if step.kind == "module" else "wait"
+    return _Bar(step.begin - init, step.begin - init + step.seconds, label, tip, fill, rank=step.seconds)
+
+
+def _load_bar(load: Load, init: float, edge: str) -> _Bar:
+    """EDGE is the colour of the critical path that LOAD is on, empty where it is on none."""
     begin = load.begin - init
     result = "" if load.result == 0 else f", {errno.errorcode.get(-load.result, str(load.result))}"
     result += f": {load.error}" if load.error else ""
     why = REASONS.get(load.why, "{}").format(load.by)
     tip = f"{load.name}: at {time(begin)}, took {time(load.seconds)}{result}{f'; {why}' if why else ''}"
-    edge = "path" if on_path else ""
-    return _Bar(begin, begin + load.seconds, load.name, tip, _kind(load), edge, load.seconds + 1e3 * on_path)
+    return _Bar(begin, begin + load.seconds, load.name, tip, _kind(load), edge, load.seconds + 1e3 * bool(edge))
 
 
 def _kind(load: Load) -> str:
@@ -211,7 +213,7 @@ def _draw_row(picture: Picture, axes: Axes, row: _Row, top: float) -> None:
     if row.lane.label:
         axes.annotate(row.lane.label, (0, top + _BAR / 2), (-10, 0), xycoords=("axes fraction", "data"),
                       textcoords="offset pixels", ha="right", va="center", fontsize=SMALL, color=colour("ink"),
-                      weight="bold" if row.lane.label == "critical path" else "normal")  # fmt: skip
+                      weight="bold" if row.lane.bold else "normal")  # fmt: skip
     for label in row.labels:
         x = label.bar.begin
         if label.tier:
@@ -324,8 +326,10 @@ def _legend(boot: Measured, end: float) -> list[list[Entry]]:
     entries = [Entry(kind, words) for kind, words in _WHY.items() if kind in kinds]
     if not any(load.why for load in boot.loads):
         entries = [Entry("request", "loaded"), *(entry for entry in entries if entry.colour == "failed")]
-    if boot.path:
-        entries += [Entry("path", "on the critical path"), Entry("wait", "waiting")]
+    paths = (("path", "path to the root", boot.path), ("display", "path to the display", boot.display_path))
+    entries += [Entry(what, words) for what, words, steps in paths if steps]
+    if boot.path or boot.display_path:
+        entries.append(Entry("wait", "waiting"))
     # Those parts of the whole boot that are too short to be named in it.
     parts = _parts(boot, boot.marks["init"] + end)
     entries += [Entry(part.name, _PARTS[part.name]) for part in parts if not part.text and part.name != "kernel"]
