@@ -33,11 +33,39 @@ def test_within_the_noise_nothing_is_slower():
     assert verdicts(boots(noisy * 20), boots([t + 0.03 for t in noisy * 20]))["T_root"] == "slower"
 
 
-def test_single_boots_differ_by_the_floor_at_least():
+def test_of_single_boots_the_noise_is_taken_to_be_one_percent():
     one, two = (figure({1: seconds}, {}) for seconds in (1.0, 1.2))
-    assert noise(one, two) == comparing.FLOOR * 1.0
+    assert noise(one, two) == comparing.SINGLE * 1.0
     assert verdicts(boots([1.0]), boots([1.009]))["T_root"] == "same"
     assert verdicts(boots([1.0]), boots([1.011]))["T_root"] == "slower"
+
+
+def test_boots_that_are_alike_by_chance_are_no_reason_to_take_others_for_slower():
+    # A deviation of 1 ms in 2 + 2 boots: 99 of 100 such differences are within 9.92 standard errors.
+    alone = noise(*(figure({1: at, 2: at + 0.001}, {}) for at in (1.0, 2.0)))
+    shares = [0.5**0.5 * 0.001 / at for at in (1.0005, 2.0005)]
+    assert alone == pytest.approx(9.92 * 1.0005 * (sum(share**2 for share in shares) / 2) ** 0.5)
+    # By ten others it is known better, even where these boots are alike, or are one each.
+    others = [figure({1: 5.0, 2: 5.005}, {})] * 10
+    sure = noise(*(figure({1: at, 2: at}, {}) for at in (1.0, 1.0)), others)
+    assert 0.0015 < sure < 0.0025 < alone
+    assert 1 < noise(figure({1: 1.0}, {}), figure({1: 1.0}, {}), others) / sure < 2
+    # Boots that differ more than the others' have a noise of their own, and stamps one of a microsecond.
+    assert noise(figure({1: 1.0, 2: 1.1}, {}), figure({1: 1.0, 2: 1.1}, {}), others) > 0.1
+    assert noise(figure({1: 1.0, 2: 1.0}, {}), figure({1: 1.0, 2: 1.0}, {})) == 2e-6
+
+
+def test_other_contenders_tell_how_far_boots_differ():
+    still, noisy = boots([0.5, 0.5]), boots([0.5, 0.55, 0.6, 0.5, 0.55, 0.6], "noisy")
+    slower = boots([0.52, 0.52])
+    assert verdicts(still, slower)["T_root"] == "slower"
+    here = compare(rows([*still, *noisy]), rows([*slower, *noisy]))
+    assert {change.verdict for change in here if change.metric == "T_root"} == {"same"}
+    elsewhere = [*still, *boots([0.5, 0.55, 0.6], "noisy", "ahci")]
+    assert verdicts(elsewhere, [*slower, *elsewhere[2:]])["T_root"] == "same"  # of ahci, which is told last
+    [change] = [each for each in compare(rows(elsewhere), rows([*slower, *elsewhere[2:]])) if each.metric == "T_root"
+                and each.place[1] == "nvme"]  # fmt: skip
+    assert change.verdict == "slower", "another machine's boots are no measure"
 
 
 def test_an_image_has_no_noise():
@@ -140,11 +168,11 @@ def kept(tmp_path):
 
 
 def test_exit_codes(run_tinykmod, kept, tmp_path):
-    old, new = kept("old", boots([0.50, 0.50])), kept("new", boots([0.60, 0.60]))
+    old, new = kept("old", boots([0.499, 0.501])), kept("new", boots([0.599, 0.601]))
     (tmp_path / "budget.toml").write_text('T_root = "+5 %"\n')
     plain = run_tinykmod("bench", "compare", old, new)
     assert (plain.returncode, plain.stderr) == (0, "")
-    assert "mine on nvme, qemu-icount: T_root 500.0 ms -> 600.0 ms +20.0 % slower (noise 1.0 %)\n" in plain.stdout
+    assert "mine on nvme, qemu-icount: T_root 500.0 ms -> 600.0 ms +20.0 % slower (noise 2.6 %)\n" in plain.stdout
     assert "1 of 2 figures are the same within the noise\n" in plain.stdout
     over = run_tinykmod("bench", "compare", old, new, "--budget", tmp_path / "budget.toml")
     assert (over.returncode, over.stderr) == (1, "")

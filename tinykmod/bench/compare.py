@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,10 +17,15 @@ from tinykmod.errors import TinykmodError
 
 #: What is compared beside METRICS: the image's bytes, which have no noise.
 IMAGE = "image"
-#: A change of time that is less than this share of it is none: boots of one image repeat within that.
-FLOOR = 0.01
-#: So many standard errors of the difference are noise.
+#: Of single boots nobody knows how far they are apart for nothing: it is taken to be this share of a time.
+SINGLE = 0.01
+#: So many standard errors of a difference, by a figure's own boots, are noise.
 ERRORS = 3.0
+#: Seconds: the stamps that a time is the difference of are rounded to microseconds.
+_RESOLUTION = 2e-6
+#: Degrees of freedom -> in how many standard errors 99 % of differences for nothing are (Student's t, two-sided).
+_STUDENT = {1: 63.66, 2: 9.92, 3: 5.84, 4: 4.60, 5: 4.03, 6: 3.71, 7: 3.50, 8: 3.36, 10: 3.17, 15: 2.95, 20: 2.85,
+            30: 2.75, 60: 2.66, 120: 2.62}  # fmt: skip
 _LIMIT = re.compile(r"(\+?)\s*(\d+(?:\.\d+)?)\s*(%|ms|s|KiB|MiB|B)")
 _UNITS = {"ms": 1e-3, "s": 1.0, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20}
 _PATTERNS = ("engine", "machine", "contender")
@@ -69,25 +74,43 @@ class Limit:
 def compare(old: Sequence[Row], new: Sequence[Row]) -> list[Change]:
     """Every figure that one of the two has, in the order of NEW."""
     before, after = ({row.place: row for row in rows} for rows in (old, new))
+    every = [*old, *new]
     changes = []
     for place in [*after, *(place for place in before if place not in after)]:
         one, two = before.get(place), after.get(place)
         for metric in METRICS:
             was, is_now = (row.metrics.get(metric) if row else None for row in (one, two))
             if was or is_now:
+                within = noise(was, is_now, beside(every, place, metric)) if was and is_now else 0.0
                 changes.append(Change(place, metric, was.median if was else None, is_now.median if is_now else None,
-                                      noise(was, is_now) if was and is_now else 0.0))  # fmt: skip
+                                      within))  # fmt: skip
         changes.append(Change(place, IMAGE, one.image_bytes if one else None, two.image_bytes if two else None))
     return changes
 
 
-def noise(old: Figure, new: Figure) -> float:
-    """Seconds by which the two may differ for nothing: ERRORS standard errors of their difference, with the deviation
-    of both sets of boots; FLOOR of the old, at least, which is all where there was one boot each."""
-    freedom = old.runs + new.runs - 2
+def beside(rows: Iterable[Row], place: Place, metric: str) -> list[Figure]:
+    """METRIC of all contenders of ROWS on the engine and machine of PLACE: what tells how far boots differ there."""
+    return [figure for row in rows if row.place[:2] == place[:2] and (figure := row.metrics.get(metric))]
+
+
+def noise(old: Figure, new: Figure, every: Sequence[Figure] = ()) -> float:
+    """Seconds by which the two may differ for nothing: what boots of one image differ by shows.
+
+    The larger of ERRORS standard errors of the difference by the two's own boots, and of what 99 of 100 differences
+    are within by the deviation, as a share of the median, of EVERY figure (by default the two): boots that are alike
+    by chance are so no reason to take others for slower. Where nothing was booted twice it is SINGLE of the old.
+    """
+    known = [figure for figure in every or (old, new) if figure.runs > 1 and figure.median]
+    freedom = sum(figure.runs - 1 for figure in known)
+    if not freedom:
+        return SINGLE * old.median
+    boots = 1 / old.runs + 1 / new.runs
+    share = math.sqrt(sum((figure.runs - 1) * (figure.deviation / figure.median) ** 2 for figure in known) / freedom)
+    within = _STUDENT[max(degrees for degrees in _STUDENT if degrees <= freedom)]
+    own = old.runs + new.runs - 2
     squares = (old.runs - 1) * old.deviation**2 + (new.runs - 1) * new.deviation**2
-    error = math.sqrt(squares / freedom * (1 / old.runs + 1 / new.runs)) if freedom else 0.0
-    return max(ERRORS * error, FLOOR * old.median)
+    error = math.sqrt(squares / own * boots) if own else 0.0
+    return max(ERRORS * error, within * share * math.sqrt(boots) * old.median, _RESOLUTION)
 
 
 def read_budget(path: Path) -> list[Limit]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from tinykmod.bench.compare import Change
+from tinykmod.bench.compare import SINGLE, Change
 from tinykmod.bench.figures import Figure, Row, mib
 from tinykmod.bench.measured import MARKS, METRICS
 from tinykmod.bench.page import boot
@@ -322,7 +322,9 @@ def _how(bench: Bench) -> Html:
         lines.append(("qemu-icount", "one processor whose clock counts instructions, one a nanosecond: figures "
                                      "repeat within a percent whatever else the host does. They compare programs; "
                                      "a real machine's times are others"))  # fmt: skip
-    lines.append(("noise", "differences of less than three standard errors, or 0.5 %, count as none"))
+    lines.append(("noise", "what boots of one image differ by counts as none: three standard errors, and what 99 of "
+                           "100 differences are within by all boots that were repeated here; of single boots "
+                           f"{SINGLE:.0%}"))  # fmt: skip
     kernel = about.get("kernel", {})
     lines += [(term, told) for term, told in (
         ("kernel", " ".join(filter(None, [kernel.get("release"), kernel.get("package")]))),

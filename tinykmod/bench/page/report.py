@@ -92,8 +92,9 @@ def answer(bench: Bench, setting: tuple[str, str], before: Bench | None) -> Answ
     if not order:
         return None
     best = order[0].metrics["T_root"]
-    level = [row for row in order
-             if row.metrics["T_root"].median - best.median <= compare.noise(best, row.metrics["T_root"])]  # fmt: skip
+    boots = [row.metrics["T_root"] for row in order]
+    level = [row for row, root in zip(order, boots, strict=True)
+             if root.median - best.median <= compare.noise(best, root, boots)]  # fmt: skip
     change = changes(bench, before).get((order[0].place, "T_root")) if before else None
     return Answer(
         *setting,
