@@ -59,6 +59,21 @@ def test_a_plan_loads_the_filesystem_while_the_controller_waits() -> None:
     assert 20 * MS <= base.root - planned.root <= 80 * MS
 
 
+def test_loads_begin_in_a_replay_when_they_did() -> None:
+    """On one processor; two are under way at once when the first has been waiting for its hardware for long."""
+    trace = [
+        BOOT[0],
+        # The loader plans for all that it sees, and then begins with the most urgent.
+        load("first", 1, 31, 20, queued=MS // 2),
+        # In the 10 ms for which that waited others had the processor: the next begins when it has ended.
+        load("second", 31, 61, 20),
+        load("slow", 61, 161, 20),
+        load("meanwhile", 111, 131, 20),
+    ]
+    assert replay(Graph(trace)).all == pytest.approx(161 * MS, rel=0.05)
+    assert replay(Graph(trace), without={"second"}).all == pytest.approx(131 * MS, rel=0.05)
+
+
 def test_without_what_nothing_waits_for_the_root_is_there_as_soon() -> None:
     base, other = replay(Graph(BOOT)), replay(Graph(BOOT), without={"mouse"})
     assert base.root == other.root
@@ -67,6 +82,12 @@ def test_without_what_nothing_waits_for_the_root_is_there_as_soon() -> None:
 def test_what_would_be_gained_is_told_with_how_well_the_replay_fits() -> None:
     text = explain(BOOT)
     assert text.startswith("no display's driver was loaded in this boot\n")
+    made = replay(Graph(BOOT)).root
+    assert made is not None
+    assert made / MS == pytest.approx(201, rel=0.1)
+    off = f"{abs(made / MS / 201 - 1):.0%} {'short' if made < 201 * MS else 'long'}"
+    off = off if abs(made / MS / 201 - 1) >= 0.01 else "right within 1 %"
+    assert f"T_root {made / MS:.1f} ms for 201.0 ({off}), T_all " in " ".join(text.split())
     assert "T_root, to the root mounted: 201.0 ms" in text
     assert "ahci is loaded, its device has yet to come" in text
     assert "ext4 began only when the root's device was there. A plan" in " ".join(text.split())

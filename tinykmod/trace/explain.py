@@ -171,8 +171,19 @@ def _gains(advice: Advice) -> str:
 
 def _fit(graph: Graph, path: list[Step], base: Times) -> str:
     """How near the replay of the boot as it was comes to the boot."""
-    real = max(node.live for node in graph.nodes.values()) - graph.start
-    told = [f"T_root {ms(base.root)} for {ms(_whole(path))}"] if path and base.root is not None else []
-    if base.all is not None:
-        told.append(f"T_all {ms(base.all)} for {ms(real)}")
-    return f"(of this boot as it was it makes {', '.join(told)} ms)"
+    displays = graph.displays()
+    real = Times(
+        _whole(path) if path else None,
+        displays[0].live - graph.start if displays else None,
+        max(node.live for node in graph.nodes.values()) - graph.start,
+    )
+    told = [f"{name} {ms(made)} ms for {ms(was)} ({_off(made, was)})"
+            for name, made, was in zip(("T_root", "T_gpu", "T_all"), base, real, strict=True)
+            if made is not None and was is not None]  # fmt: skip
+    return f"(of this boot as it was it makes {', '.join(told)}; gains may be off by as much)"
+
+
+def _off(made: int, was: int) -> str:
+    """How far MADE is from what it WAS."""
+    off = made / max(was, 1) - 1
+    return "right within 1 %" if abs(off) < 0.01 else f"{abs(off):.0%} {'short' if off < 0 else 'long'}"

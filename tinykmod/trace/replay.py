@@ -1,9 +1,10 @@
 """What a boot would have taken had something been otherwise: its loads replayed with their times, in a model.
 
 A load computes for as long as its process had a processor, then waits for as long as it took beyond that and beyond
-what others computed in the meantime (hardware, mostly). It begins when what it needs has ended and what asked for it
-is there. What leads to the root has the processors first, then what began first in the boot. So the model is as good
-as that split: replay() of a boot as it was says how well it fits that boot.
+what others took from it (hardware, mostly). It begins when what it needs has ended and what asked for it is there.
+What leads to the root has the processors first, then what began first in the boot; what began there only when a
+processor had nothing else to load waits for that here. What the kernel's own threads and PID 1 compute between loads
+no trace tells. So replay() of a boot as it was says how well the model fits that boot.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class _Load:
     wait: float
     needs: set[str]
     urgent: bool
+    #: Whether it begins only when a processor has nothing else to load, as it did in the boot.
+    polite: bool
     #: When it may begin: at that time, or that long after the end of a load, or after the root's device is there.
     after: str
     release: float
@@ -38,8 +41,20 @@ class _Load:
     ended: float | None = None
     left: list[float] = field(default_factory=list)
 
+    @property
+    def under_way(self) -> bool:
+        return self.begun is not None and self.ended is None
+
+    @property
+    def busy(self) -> bool:
+        """Whether it computes, or has yet to be waiting for so long that the loader takes that for a wait."""
+        return self.left[0] > 0 or self.wait - self.left[1] < _HELD
+
 
 _ROOT = "/"  # no module's name
+#: Nanoseconds for which a load has no processor before the loader takes it to wait for its hardware (HELD_FOR in
+#: cext/core/engine.pxi): short waits are the kernel's own work for it, and leave no processor to others.
+_HELD = 30e6
 
 
 def replay(
@@ -89,15 +104,19 @@ class _Replay:
         # program to be started: as if it computed.
         known = node.cpu is not None and node.name not in self.askers
         own = min(float(node.cpu or 0) if known else max(took - others, 0.0), took)
-        stolen = max(0.0, others - (self.processors - 1) * took)
+        # Others have the processor evenly meanwhile, and take it from this one only when it wants to compute.
+        excess = min(max(0.0, others - (self.processors - 1) * took), took - own)
+        stolen = excess * own / max(took - excess, 1.0)
         wait = max(0.0, took - own - stolen)
         if node.name in asynchronous:
             self.lag[node.name], wait = wait, 0.0
         after, release = self._trigger(node)
-        return _Load(node, own, wait, set(node.needs), node.name in leading, after, release)
+        before = sum(other.begin < node.begin < other.live for other in self.graph.nodes.values())
+        polite = before < self.processors and node.name not in leading
+        return _Load(node, own, wait, set(node.needs), node.name in leading, polite, after, release)
 
     def _trigger(self, node: Node) -> tuple[str, float]:
-        queued = node.queued - self.graph.start
+        queued = self._batch(node) - self.graph.start
         if self.planned:
             return "", 0.0
         asked = node
@@ -106,21 +125,29 @@ class _Replay:
             asked = self.graph.nodes[asked.by]
             seen.add(asked.name)
         if asked.why == "root" and self.root is not None and self.root["t"] <= node.queued:
-            return _ROOT, node.queued - self.root["t"]
+            return _ROOT, self._batch(node) - self.root["t"]
         device = self.graph.devices.get(asked.by) if asked.why == "modalias" else None
         if device is not None and device.maker and device.t <= node.queued:
-            return device.maker, max(node.queued - self.graph.nodes[device.maker].live, 0)
+            return device.maker, max(self._batch(node) - self.graph.nodes[device.maker].live, 0)
         return "", queued
+
+    def _batch(self, node: Node) -> int:
+        """When the last of those was queued that NODE was queued with: the loader plans for all that it sees, and
+        then begins with the most urgent."""
+        nodes = self.graph.nodes.values()
+        begun = min((other.begin for other in nodes if other.begin >= node.queued), default=node.queued)
+        return max(other.queued for other in nodes if node.queued <= other.queued <= max(begun, node.queued))
 
     def run(self) -> Times:
         t = 0.0
         while True:
             self._start(t)
-            running = [load for load in self.loads.values() if load.begun is not None and load.ended is None]
+            running = [load for load in self.loads.values() if load.under_way]
             rates = self._rates(running)
             ahead = [load.left[0] / rates[load.node.name] for load in running
                      if load.left[0] > 0 and rates[load.node.name] > 0]  # fmt: skip
             ahead += [load.left[1] for load in running if load.left[0] <= 0]
+            ahead += [_HELD - load.wait + load.left[1] for load in running if load.left[0] <= 0 and load.busy]
             ahead += [at - t for at in self._moments() if at > t]
             if not ahead:
                 break
@@ -156,7 +183,7 @@ class _Replay:
         return [at for at in [*found, self._root_at(), self._mount_at()] if at is not None]
 
     def _start(self, t: float) -> None:
-        running = [load for load in self.loads.values() if load.begun is not None and load.ended is None]
+        running = [load for load in self.loads.values() if load.under_way]
         waiting = [load for load in self.loads.values() if load.begun is None]
         for load in sorted(waiting, key=self._order):
             released = self._released(load)
@@ -166,6 +193,8 @@ class _Replay:
                 continue
             if not load.urgent and self.at_mount is None and self._busy(running) >= self.processors:
                 continue
+            if load.polite and sum(other.busy for other in running) >= self.processors:
+                break  # what is less urgent has no more room
             load.begun, load.left = t, [max(load.compute, 1.0), load.wait]
             running.append(load)
 
