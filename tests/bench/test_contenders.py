@@ -15,6 +15,7 @@ from tinykmod.bench.chroot import inside
 from tinykmod.bench.contenders.kept import kept
 from tinykmod.bench.disk import SENTINEL, make_root_disk
 from tinykmod.bench.machines import AHCI, ARM64_PCI, NVME, VIRTIO_BLK, Machine
+from tinykmod.bench.prepare import File
 from tinykmod.bench.qemu import boot
 from tinykmod.errors import TinykmodError
 from tinykmod.image.archive import read_image
@@ -42,6 +43,14 @@ def test_what_nobody_has_asked_for_in_a_week_is_removed(tmp_path):
     kept(tmp_path, "image", ["1"], never)
     new = kept(tmp_path, "image", ["new"], lambda scratch: b"")
     assert {path for path in tmp_path.iterdir() if path.suffix != ".lock"} == {used, other, new}
+
+
+def test_asked_for_again_it_is_still_the_same_to_a_bench_that_is_under_way(tmp_path):
+    image = kept(tmp_path, "image", [], lambda scratch: b"")
+    os.utime(image, (1, 1))
+    found = File.of(image)
+    kept(tmp_path, "image", [], never)
+    assert found.is_the_same()
 
 
 def test_a_recipe_that_fails_leaves_what_was_kept_before_and_no_scratch(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import re
 import shutil
 import time
@@ -43,9 +44,10 @@ def kept(where: Path, name: str, made_of: Sequence[str], make: Callable[[Path], 
                 shutil.rmtree(scratch, ignore_errors=True)
             for other in where.iterdir():
                 of_name = re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{{_DIGITS}}}", other.name)
-                if of_name and other.stat().st_mtime < time.time() - _WEEK:
+                if of_name and other.stat().st_atime < time.time() - _WEEK:
                     other.unlink()
-        path.touch()
+        # When it was changed stays: a bench that is under way tells by that whether it is still the same.
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
     return path
 
 
