@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -16,13 +17,15 @@ import pytest
 
 labgrid = pytest.importorskip("labgrid", reason="labgrid is not installed: pip install 'tinykmod[lab]'")
 
+from labgrid.strategy import StrategyError  # noqa: E402
 from once import once  # noqa: E402
 
 from tinykmod.bench.defaults import ROOT_UUID as UUID  # noqa: E402
 from tinykmod.bench.disk import SENTINEL, make_root_disk  # noqa: E402
-from tinykmod.bench.engines import engine  # noqa: E402
 from tinykmod.bench.lab.engine import Lab  # noqa: E402
+from tinykmod.bench.lab.strategy import is_end  # noqa: E402
 from tinykmod.bench.machines import MACHINES, Machine  # noqa: E402
+from tinykmod.bench.result import of_console  # noqa: E402
 from tinykmod.bench.results import read_runs  # noqa: E402
 from tinykmod.errors import TinykmodError  # noqa: E402
 
@@ -166,10 +169,11 @@ def small_image(kernel, run_tinykmod: Callable, shared_dir: Path) -> Path:
 
 
 def test_a_bench_is_on_both_places_at_once(
-    rig: Rig, small_image: Path, run_tinykmod: Callable, tmp_path: Path
+    rig: Rig, small_image: Path, disk: Path, run_tinykmod: Callable, tmp_path: Path
 ) -> None:
+    """The root prints no trace: it is fetched by a shell."""
     words = ("--engine", f"labgrid:{rig.environment}", "--runs", "1", "--warmup", "0", "-o", tmp_path / "out")
-    done = run_tinykmod("bench", "--images", small_image, *words)
+    done = run_tinykmod("bench", "--images", small_image, "--disk", disk, "--until", "^board:# ", *words)
     assert done.returncode == 0, done.stderr
     results = read_runs(tmp_path / "out")
     found = {result.engine.partition("#")[2]: result for result in results}
@@ -177,20 +181,39 @@ def test_a_bench_is_on_both_places_at_once(
     for result in results:
         assert (result.ended, result.error) == ("root", ""), result.console
         assert {"init", "mounted", "root_init"} <= result.marks.keys()
+        assert all(load.why for load in result.loads), "of the trace"
+        assert result.path, "to the root, by the trace"
     assert "virtio_blk" in {load.name for load in found["one"].loads}
     assert "nvme" in {load.name for load in found["two"].loads}
 
 
-def test_the_trace_is_fetched_by_a_shell_where_the_root_prints_none(rig: Rig, vmlinux, small_image, disk) -> None:
-    said: list[str] = []
-    lab = engine(f"labgrid:{rig.environment}#two")
-    result = lab.boot(vmlinux, small_image, MACHINES["nvme"], [disk], timeout=300, stop_on="^board:# ",
-                      on_line=said.append)  # fmt: skip
-    assert result.ended == "stop_on", result.tail()
-    assert result.trace is not None, result.tail(40)
+def test_the_strategy_goes_from_state_to_state(rig: Rig, vmlinux, small_image, busybox, shared_dir) -> None:
+    """As in a test of one's own, with labgrid's pytest plugin; on a root that prints the trace by itself."""
+    root = once(shared_dir / "lab-reporting.img", lambda path: make_root_disk(path, busybox=busybox, uuid=UUID))
+    board = labgrid.Environment(str(rig.environment)).get_target("one")
+    strategy = board.get_driver("TinykmodStrategy", activate=False)
+    strategy.files(vmlinux, small_image, [root], "loglevel=7")
+    strategy.transition("root_found")
+    # Not by what comes after it, which shows the same.
+    assert re.search(strategy.root_found, strategy.said.text), strategy.said.text
+    strategy.transition("root_found")
+    strategy.transition("handed_over")
+    assert SENTINEL in strategy.said.text
+    assert strategy.read_until(r"(?!)", 300, is_end) == "end"
+    result = of_console(strategy.said.text, "poweroff", 0)
+    assert result.trace is not None
     assert result.trace[-1]["ev"] == "handover"
     assert any(SENTINEL in text for _, text in result.dmesg)
-    assert said
+    said = strategy.said
+    # Back again is a new boot, and one that takes longer than it may is told.
+    strategy.timeout = 0.1
+    with pytest.raises(StrategyError, match="one did not come to root_found in 0.1 s"):
+        strategy.transition("root_found")
+    assert (strategy.status, strategy.said is said) == ("booting", False)
+    with pytest.raises(StrategyError, match="no state 'on'; there is off, booting, root_found, handed_over"):
+        strategy.transition("on")
+    strategy.transition("off")
+    assert strategy.status == "off"
 
 
 def test_a_board_that_says_nothing_is_a_timeout_and_is_switched_off(rig: Rig, vmlinux, small_image, disk) -> None:

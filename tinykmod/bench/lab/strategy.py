@@ -81,8 +81,9 @@ class TinykmodStrategy(Strategy):
             self.target.deactivate(self.console)
         elif status == "booting":
             self.begin(Text())
-        elif STATES.index(status) > (STATES.index(self.status) if self.status in STATES else 0):
-            if self.status not in STATES[1:]:
+        elif status != self.status:
+            # There is no way back but a new boot.
+            if self.status not in STATES[1 : STATES.index(status)]:
                 self.transition("booting")
             # What comes later shows that the earlier state is over as well.
             later = [self.handed_over] if status == "handed_over" else [self.root_found, self.handed_over]
