@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HOW = """\
 Times are read inside the guest, by the clock of the kernel's log: never from outside, where QEMU's own start and the
 console's delay would count. qemu-icount is QEMU with one processor whose clock counts instructions, one a nanosecond:
-its figures repeat within a percent whatever else the host does, and compare programs; a real machine's are others.
+its figures repeat within a percent or two whatever the host does, and compare programs; a real machine's are others.
 qemu is QEMU by the host's clock, on two processors: noisy, so keep the host idle and do more runs.
 T_root is from the image's init to the root mounted, T_gpu to the first display, T_all to the end of the last module's
 init, unpacking what the kernel takes to unpack the image, total from the kernel's start to the root's init.
@@ -56,7 +56,7 @@ def configure(parser: Parser) -> None:
     add("--timeout", type=float, metavar="S", help="of one boot, by the host's clock (default: 300)")
     add("--baseline", metavar="NAME", help="what ratios are to (default: the suite's, or the first contender)")
     add("-j", "--jobs", type=int, default=1, metavar="N",
-        help="boots at the same time with qemu-icount, whose figures stay the same (default: 1)")  # fmt: skip
+        help="boots at the same time with qemu-icount: figures stay within about a percent (default: 1)")  # fmt: skip
     add("-o", "--output", type=Path, metavar="DIR",
         help="for the results; boots that it has are not repeated (default: SUITE.bench)")  # fmt: skip
     add("--label", metavar="WORD", default="",
