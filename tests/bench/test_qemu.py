@@ -32,14 +32,16 @@ def shell_image(tmp_path_factory, busybox):
     return build
 
 
-def test_console_trace_and_log_of_a_guest_that_powers_off(kernel, shell_image):
+def test_console_trace_and_log_of_a_guest_that_powers_off(vmlinux, shell_image):
+    """While it is lingered after a line: it has ended by itself then."""
     seen = []
     image = shell_image(f"""
+echo ready
 echo '{TRACE_BEGIN}'; echo '{{"t":1,"ev":"fallback","why":"none"}}'; echo '{TRACE_END}'
 echo '{DMESG_BEGIN}'; /bin/busybox dmesg; echo '{DMESG_END}'
 /bin/busybox poweroff -f
 """)
-    result = boot(kernel.vmlinuz, image, machine=NO_DISK, on_line=seen.append)
+    result = boot(vmlinux, image, machine=NO_DISK, on_line=seen.append, stop_on="^ready$", linger=120)
     assert result.ended == "poweroff", result.tail()
     assert result.trace == [{"t": 1, "ev": "fallback", "why": "none"}]
     assert any("Run /init as init process" in text for _, text in result.dmesg)
@@ -47,39 +49,33 @@ echo '{DMESG_BEGIN}'; /bin/busybox dmesg; echo '{DMESG_END}'
     assert seen == result.lines
 
 
-def test_init_that_exits_is_a_panic(kernel, shell_image):
-    result = boot(kernel.vmlinuz, shell_image("exit 3"), machine=NO_DISK)
+def test_init_that_exits_is_a_panic(vmlinux, shell_image):
+    result = boot(vmlinux, shell_image("exit 3"), machine=NO_DISK)
     assert result.ended == "panic", result.tail()
     assert result.trace is None
 
 
-def test_stop_on_a_prompt_and_the_machine_is_still_there(kernel, shell_image):
+def test_stop_on_a_prompt_and_the_machine_is_still_there(vmlinux, shell_image):
     image = shell_image("printf 'ready> '; /bin/busybox sleep 1000")
-    result = boot(kernel.vmlinuz, image, machine=NO_DISK, stop_on="^ready>", linger=1)
+    result = boot(vmlinux, image, machine=NO_DISK, stop_on="^ready>", linger=1)
     assert result.ended == "stop_on", result.tail()
 
 
-def test_guest_that_ends_while_lingering_has_ended(kernel, shell_image):
-    image = shell_image("echo ready; /bin/busybox poweroff -f")
-    result = boot(kernel.vmlinuz, image, machine=NO_DISK, stop_on="^ready$", linger=30)
-    assert result.ended == "poweroff", result.tail()
-
-
-def test_time_limit_holds(kernel, shell_image):
+def test_time_limit_holds(vmlinux, shell_image):
     started = time.monotonic()
-    result = boot(kernel.vmlinuz, shell_image("exit"), machine=NO_DISK, timeout=1)
+    result = boot(vmlinux, shell_image("exit"), machine=NO_DISK, timeout=1)
     assert result.ended == "timeout"
     assert time.monotonic() - started < 10
 
 
-def test_what_qemu_refuses_is_one_line(kernel, shell_image):
+def test_what_qemu_refuses_is_one_line(vmlinux, shell_image):
     with pytest.raises(TinykmodError) as caught:
-        boot(kernel.vmlinuz, shell_image("exit"), machine=Machine("odd", ("-M", "no-such-machine")))
+        boot(vmlinux, shell_image("exit"), machine=Machine("odd", ("-M", "no-such-machine")))
     assert "no-such-machine" in caught.value.why or "machine" in caught.value.why
     assert "\n" not in str(caught.value)
 
 
-def test_missing_qemu_says_what_to_install(kernel, shell_image, monkeypatch, tmp_path):
+def test_missing_qemu_says_what_to_install(vmlinux, shell_image, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(TinykmodError, match="apt-get install qemu-system-x86"):
-        boot(kernel.vmlinuz, shell_image("exit"))
+        boot(vmlinux, shell_image("exit"))

@@ -112,9 +112,10 @@ def run(
             for boot, found in pool.imap_unordered(_numbered, together):
                 keep(boot, found)
                 show(status())
-    for boot, found in _on_boards(apart):
-        keep(boot, found)
-        show(status())
+    if apart:
+        for boot, found in _on_boards(apart):
+            keep(boot, found)
+            show(status())
     for boot in alone:
         show(status(boot))
         keep(boot, do(boot))
