@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -10,6 +11,7 @@ from tinykmod.bench import compare as comparing
 from tinykmod.bench.compare import compare, noise, past, read_budget
 from tinykmod.bench.figures import figure, rows
 from tinykmod.bench.measured import Measured
+from tinykmod.cli import bench
 from tinykmod.errors import TinykmodError
 
 
@@ -234,6 +236,16 @@ def test_no_qemu_is_one_line(run_tinykmod, tmp_path):
     done = run_tinykmod("bench", "--images", tmp_path / "a.img", "-o", tmp_path / "out", PATH=str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "tinykmod: qemu-system-x86_64: not installed (Debian: apt-get install qemu-system-x86)\n"
+
+
+def test_a_boot_that_gives_no_figure_is_told(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    tell = bench._teller(lambda text: None)
+    for run in (*boots([0.5]), Measured("mine", "nvme", "qemu", 2, "root"), *boots([0.5], ended="panic")):
+        tell(run, f"{run.run} of 3")
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "tinykmod: 2 of 3: the root's init runs; nothing could be measured, its log has no stamps"
+    assert len(said) == 2
 
 
 def test_help_says_how_times_are_taken(run_tinykmod):

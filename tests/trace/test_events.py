@@ -87,3 +87,9 @@ def test_one_changed_character_is_read_or_named(position, char):
         read_trace([text[:position] + char + text[position + 1 :]])
     except TinykmodError as error:
         assert error.which == "trace.jsonl:1"
+
+
+def test_what_is_no_text_does_not_reach_the_terminal():
+    with pytest.raises(TinykmodError) as caught:
+        read_trace(["\x1b[2J\0{\udcff"])
+    assert caught.value.why == "not JSON (cut short?): ?[2J?{?"

@@ -134,13 +134,14 @@ def _suite(args: argparse.Namespace) -> Suite:
 
 
 def _teller(show: Callable[[str], None]) -> Callable[[Measured, str], None]:
-    """What tells each boot that ended: a line a boot, on a terminal only of those that did not come to the root."""
+    """What tells each boot that ended: a line a boot, on a terminal only of those that give no figure."""
     def tell(run: Measured, status: str) -> None:
-        if run.ended == "root" and sys.stderr.isatty():
+        if run.ended == "root" and run.marks and sys.stderr.isatty():
             return
         show("")
         root = run.metric("T_root")
-        what = run.error or (f"T_root {root * 1e3:.1f} ms" if root is not None else "the root's init runs")
+        came = "the root's init runs" + ("" if run.marks else "; nothing could be measured, its log has no stamps")
+        what = run.error or (f"T_root {root * 1e3:.1f} ms" if root is not None else came)
         print(f"tinykmod: {status}: {what}", file=sys.stderr)
         for line in run.console[-5:] if run.ended != "root" else ():
             print(f"  {line}", file=sys.stderr)

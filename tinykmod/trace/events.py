@@ -47,7 +47,9 @@ def read_trace(lines: Iterable[str], source: str = "trace.jsonl") -> list[Event]
         try:
             event = _event(line)
         except ValueError as error:
-            raise TinykmodError(f"{source}:{number}", f"{error}: {line.strip()[:80]}") from None
+            # What is no text would change the terminal that it is told on.
+            seen = "".join(letter if letter.isprintable() else "?" for letter in line.strip()[:80])
+            raise TinykmodError(f"{source}:{number}", f"{error}: {seen}") from None
         if event["ev"] in EVENTS:
             events.append(event)
     return sorted(events, key=lambda event: event["t"])
