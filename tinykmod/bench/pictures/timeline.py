@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 #: Of the picture, in pixels.
-_WIDTH, _LEFT, _RIGHT = 960, 96, 24
+_WIDTH, _LEFT, _RIGHT = 960, 112, 24
 _STRIP, _BAR, _TIER, _GAP = 20, 20, 14, 10
 _TIERS = 3
 
