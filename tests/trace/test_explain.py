@@ -85,7 +85,7 @@ def test_what_would_be_gained_is_told_with_how_well_the_replay_fits() -> None:
     made = replay(Graph(BOOT)).root
     assert made is not None
     assert made / MS == pytest.approx(201, rel=0.1)
-    off = f"{abs(made / MS / 201 - 1):.0%} {'short' if made < 201 * MS else 'long'}"
+    off = f"{abs(made / MS / 201 - 1) * 100:.0f} % {'short' if made < 201 * MS else 'long'}"
     off = off if abs(made / MS / 201 - 1) >= 0.01 else "right within 1 %"
     assert f"T_root {made / MS:.1f} ms for 201.0 ({off}), T_all " in " ".join(text.split())
     assert "T_root, to the root mounted: 201.0 ms" in text

@@ -44,8 +44,9 @@ def test_killed_and_gone_on_with(image, run_tinykmod, tmp_path):
     out = tmp_path / "out"
     words = ["bench", str(tmp_path / "mine.toml"), "-o", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(Path(tinykmod.__file__).parent.parent)}
-    with subprocess.Popen([sys.executable, "-m", "tinykmod", *words], env=environment, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.PIPE, text=True) as killed:  # fmt: skip
+    first = [sys.executable, "-m", "tinykmod", *words, "--label", "first"]
+    with subprocess.Popen(first, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                          text=True) as killed:  # fmt: skip
         while killed.poll() is None and not machines(own):
             time.sleep(0.1)
         assert killed.poll() is None, killed.stderr.read()
@@ -80,6 +81,7 @@ def test_killed_and_gone_on_with(image, run_tinykmod, tmp_path):
     assert about["contenders"]["good"]["images"]["virtio-blk"]["bytes"] == image.stat().st_size == good["image_bytes"]
     assert about["kernel"]["release"] in done.stdout
     assert about["engines"]["qemu"]
+    assert about["label"] == "first", "what is gone on with is called as it was begun"
     assert "<h1>good" in (out / "report.html").read_text()
     shown = run_tinykmod("bench", "show", out)
     assert shown.stdout.splitlines() == done.stdout.splitlines()[:-2]

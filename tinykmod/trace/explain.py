@@ -186,4 +186,4 @@ def _fit(graph: Graph, path: list[Step], base: Times) -> str:
 def _off(made: int, was: int) -> str:
     """How far MADE is from what it WAS."""
     off = made / max(was, 1) - 1
-    return "right within 1 %" if abs(off) < 0.01 else f"{abs(off):.0%} {'short' if off < 0 else 'long'}"
+    return "right within 1 %" if abs(off) < 0.01 else f"{abs(off) * 100:.0f} % {'short' if off < 0 else 'long'}"
