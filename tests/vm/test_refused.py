@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import faults
 import pytest
 from once import once
 
+from tinykmod.bench import debian
 from tinykmod.bench.marks import measured
 from tinykmod.bench.result import BootResult
 from tinykmod.bench.timeline import timeline
@@ -99,7 +101,22 @@ class Refused(NamedTuple):
 @pytest.fixture(scope="module")
 def refused(start: Callable, disk, kernel, busybox, run_tinykmod, shared_dir: Path, tmp_path_factory) -> Refused:
     scratch = tmp_path_factory.mktemp("refused")
-    root = once(shared_dir / "refused-root", lambda path: faults.make_root(path, kernel))
+
+    def boot(path: Path) -> None:
+        image = _image(scratch, kernel, busybox, run_tinykmod)
+        # The root is kept away until the shell has told what there is.
+        append = "root=LABEL=tinykmod-root rd.tinykmod.timeout=1 rd.tinykmod.jobs=1 modprobe.blacklist=virtio_blk"
+        path.write_bytes(pickle.dumps(start(f"{append} rd.driver.pre={','.join(BOOTED)}", disk(), initrd=image)))
+
+    result = pickle.loads(once(shared_dir / "refused.pickle", boot).read_bytes())
+    assert result.ended == "poweroff", result.tail(60)
+    (scratch / "trace.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in result.trace or ()))
+    (scratch / "dmesg").write_text("".join(f"[{time:12.6f}] {text}\n" for time, text in result.dmesg))
+    return Refused(result, scratch / "trace.jsonl", scratch / "dmesg")
+
+
+def _image(scratch: Path, kernel: debian.Kernel, busybox: Path, run_tinykmod: Callable) -> Path:
+    root = faults.make_root(scratch / "root", kernel)
     updates = root / "lib/modules" / kernel.release / "updates"
     (scratch / "sh").write_text(SHELL)
     (scratch / "sh").chmod(0o755)
@@ -119,13 +136,7 @@ def refused(start: Callable, disk, kernel, busybox, run_tinykmod, shared_dir: Pa
     done = run_tinykmod("initramfs", "-b", root, "--for", "virtual", "--strict", "--no-firmware", "-o", image, *words,
                         kernel.release)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    # The root is kept away until the shell has told what there is.
-    append = "root=LABEL=tinykmod-root rd.tinykmod.timeout=1 rd.tinykmod.jobs=1 modprobe.blacklist=virtio_blk"
-    result = start(f"{append} rd.driver.pre={','.join(BOOTED)}", disk(), initrd=image)
-    assert result.ended == "poweroff", result.tail(60)
-    (scratch / "trace.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in result.trace or ()))
-    (scratch / "dmesg").write_text("".join(f"[{time:12.6f}] {text}\n" for time, text in result.dmesg))
-    return Refused(result, scratch / "trace.jsonl", scratch / "dmesg")
+    return image
 
 
 def test_the_loader_ends_a_refusal_with_its_cause(refused: Refused) -> None:
