@@ -348,8 +348,8 @@ cdef void report_deferred(Report* report) noexcept nogil:
 
 
 cdef void report_firmware(Report* report) noexcept nogil:
-    # Files that drivers asked for in vain, as the kernel's log tells (drivers/base/firmware_loader/main.c). Debian's own
-    # "firmware: failed to load" is of each place where the kernel looks, so of compressed files that it finds as well.
+    # Files that drivers asked for in vain, as the kernel's log tells (drivers/base/firmware_loader/main.c).
+    # Debian's own "firmware: failed to load" is of each name that it tries, also where it then finds NAME.xz.
     cdef char record[8192]
     cdef const char* name
     cdef size_t n
