@@ -61,7 +61,8 @@ def test_colours_are_for_terminals(tmp_path: Path, no_color: str, coloured: bool
     path.write_bytes(make_ko())
     master, slave = pty.openpty()
     words = [sys.executable, "-m", "tinykmod", "lint", path]
-    subprocess.run(words, stdout=slave, check=False, env={**os.environ, "NO_COLOR": no_color, "COLUMNS": "60", "TERM": "xterm"})
+    environment = {**os.environ, "NO_COLOR": no_color, "COLUMNS": "60", "TERM": "xterm"}
+    subprocess.run(words, stdout=slave, check=False, env=environment)
     os.close(slave)
     assert (b"\033[31merror" in os.read(master, 1 << 16)) == coloured
     os.close(master)
