@@ -5,8 +5,7 @@
 # by scripts/setup_system.sh.
 
 PYTHON ?= python3
-# One more than there are processors: some tests wait for what takes its time.
-PYTEST_ARGS ?= -n $(shell echo $$(($$(nproc) + 1))) --dist worksteal
+PYTEST_ARGS ?= -n auto --dist worksteal
 
 BIN := .venv/bin
 RUN := $(BIN)/python

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 
@@ -64,7 +65,8 @@ def test_what_is_not_given_is_made(run_tinykmod, tmp_path):
     )])  # fmt: skip
     boot = measured_of(json.loads(files[0].read_text()), "boot.json")
     assert (boot.ended, boot.machine, boot.engine, boot.error) == ("root", "virtio-blk", "qemu", "")
-    assert boot.loads and all(load.worker and load.why and load.result == 0 for load in boot.loads)
+    # Where crc32c_intel's load comes to its end before the root is there, QEMU's processor has no use for it.
+    assert boot.loads and all(load.worker and load.why and load.result in (0, -errno.ENODEV) for load in boot.loads)
     marks = boot.marks
     assert in_order([marks[name] for name in ("unpack", "unpacked", "init", "disk", "mounted", "root_init")])
     # The trace's clock and the log's are one here.

@@ -174,7 +174,7 @@ def test_modules_that_the_user_names(start, xfs_card, own_image):
 def test_report_of_a_root_that_does_not_come(start, disk, xfs_card, own_image):
     """Its JSON and its lines name the disks, what failed and what is missing; rd.break stops before the modules."""
     result = start(
-        "root=LABEL=nowhere rd.tinykmod.timeout=4 rd.break=pre-trigger module_blacklist=libahci",
+        "root=LABEL=nowhere rd.tinykmod.timeout=7 rd.break=pre-trigger module_blacklist=libahci",
         disk(label="a b"), xfs_card, initrd=own_image,
     )  # fmt: skip
     assert result.ended == "poweroff", result.tail(60)
@@ -182,7 +182,7 @@ def test_report_of_a_root_that_does_not_come(start, disk, xfs_card, own_image):
     lines = result.lines
     report = json.loads("".join(lines[lines.index("--- report ---") + 1 : lines.index("--- end of report ---")]))
     assert report["root"] == "LABEL=nowhere"
-    assert 4 <= report["seconds"] <= 8
+    assert 7 <= report["seconds"] <= 14
     assert report["why"] == f"no root: root=LABEL=nowhere is not there after {report['seconds']} s"
     disks = {seen.pop("device"): seen for seen in report["disks"]}
     assert disks["/dev/vda"] == {"size": 16 * _MIB, "type": "ext4", "uuid": UUID, "label": "a b"}
