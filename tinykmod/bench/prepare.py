@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tinykmod import __version__
-from tinykmod.bench import contenders, debian, defaults, engines, machines, marks, qemu
-from tinykmod.bench.disk import REPORTING_INIT, make_root_disk
+from tinykmod.bench import contenders, debian, defaults, disk, engines, machines, marks, qemu
 from tinykmod.bench.machines import Emulator, Machine
 from tinykmod.bench.results import FORMAT
 from tinykmod.bench.suite import META, Contender, Suite
@@ -234,9 +233,9 @@ def _unpacked(vmlinuz: File) -> Path:
 def _root(emulator: Emulator) -> Path:
     """The root disk for machines of EMULATOR's kind."""
     busybox = debian.fetch_busybox(emulator.debian)
-    made_of = hashlib.sha256(busybox.read_bytes() + REPORTING_INIT.encode()).hexdigest()[:16]
+    made_of = hashlib.sha256(busybox.read_bytes() + Path(disk.__file__).read_bytes()).hexdigest()[:16]
     path = cache_dir() / "bench" / f"root-{made_of}.img"
-    return path if path.exists() else make_root_disk(path, busybox=busybox, uuid=defaults.ROOT_UUID)
+    return path if path.exists() else disk.make_root_disk(path, busybox=busybox, uuid=defaults.ROOT_UUID)
 
 
 def _release(kernel: Path) -> str:
