@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import pytest
 
-from tinykmod.bench import figures, prepare, results, runner
+from tinykmod.bench import figures, machines, prepare, results, runner
 from tinykmod.bench.disk import SENTINEL
 from tinykmod.bench.machines import NVME, VIRTIO_BLK
 from tinykmod.bench.measured import Measured
@@ -404,3 +404,16 @@ def test_a_kernel_tells_its_release(kernel, tmp_path):
     assert prepare._release(tmp_path / "Image") == "6.6.1-board"
     (tmp_path / "other").write_bytes(b"abc")
     assert prepare._release(tmp_path / "other") == ""
+
+
+def test_a_root_disk_of_another_version_is_not_taken(busybox, tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(prepare.debian, "fetch_busybox", lambda arch: busybox)
+    root = prepare._root(machines.X86_64)
+    assert root.is_file()
+    assert prepare._root(machines.X86_64) == root
+    (tmp_path / "disk.py").write_text("# what it puts into a root is something else\n")
+    monkeypatch.setattr(prepare.disk, "__file__", str(tmp_path / "disk.py"))
+    other = prepare._root(machines.X86_64)
+    assert other != root
+    assert other.is_file()

@@ -557,7 +557,7 @@ def part_blkid(cases: Cases) -> None:
             with path.open("rb") as file:
                 file.seek(begin)
                 data = file.read(end - begin)
-            for damaged in cases.of(f"{name} from {begin}", data, step=3, share=1 / 20):
+            for damaged in cases.of(f"{name} from {begin}", data, step=3, share=1 / 12):
                 # The loader's end closes what is open.
                 with path.open("r+b") as file:
                     file.seek(begin)
